@@ -1,0 +1,1 @@
+"""What the `patterns` command does, a module a command; `jobs.cli` only reads arguments and prints."""

@@ -1,0 +1,190 @@
+"""The audit: every record that was read has exactly one outcome, checked by query against source, sink and ledger.
+
+Written goes before dead letter, and dead letter before parked; what is none of them was filtered, and only as often as the
+ledger says. Works on a finished job and on a running one: it looks at the offsets that the ledger covers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
+
+from jobs.core import kafka, ledger, sources
+from jobs.core.config import JobConfig
+from jobs.core.files import Folder
+from jobs.core.ledger import Counts
+from jobs.core.sinks.places import ledger_path, sink
+from jobs.core.sinks.tables import DeltaTableSink
+from jobs.core.sources import COORDINATES
+
+OUTCOMES = ["written", "dead_letters", "parked"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that must hold: two numbers that must be the same."""
+
+    name: str
+    expected: int
+    found: int
+
+    @property
+    def holds(self) -> bool:
+        return self.expected == self.found
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an audit found."""
+
+    checks: tuple[Check, ...]
+    counts: Counts
+    reasons: dict[str, int]
+    versions: tuple[str, ...]
+    batches: int
+    lag: int | None  # records in the source that no batch has covered yet; None where the source can't say
+
+    @property
+    def holds(self) -> bool:
+        return all(check.holds for check in self.checks)
+
+
+def audit(spark: SparkSession, config: JobConfig) -> Report:
+    """Reads ledger, sink, dead letters and parked records of one job."""
+    path = ledger_path(config)
+    entries = ledger.read(spark, path).collect() if Folder(spark, path).list() else []
+    counts = reduce(_plus, (Counts(**entry["counts"].asDict()) for entry in entries), Counts())
+    found = outcomes(spark, config)
+    lag = _lag(spark, config, entries)
+    checks = (*_ledger_checks(entries, counts), *_sink_checks(spark, config, found, counts))
+    reasons: dict[str, int] = reduce(_merged, (entry["reasons"] or {} for entry in entries), {})
+    versions = sorted({(entry["note"] or {}).get("reference_version", "") for entry in entries} - {""})
+    return Report(checks, counts, reasons, tuple(versions), sum(e["kind"] == "batch" for e in entries), lag)
+
+
+def outcomes(spark: SparkSession, config: JobConfig) -> DataFrame:
+    """_topic, _partition, _offset, written, dead_letters, parked: how often each record is found where."""
+    places = {"written": _written(spark, config), "dead_letters": _dead(spark, config), "parked": _parked(spark, config)}
+    found = [frame.select(*COORDINATES, F.lit(name).alias("place")) for name, frame in places.items() if frame is not None]
+    empty = spark.createDataFrame([], "_topic STRING, _partition INT, _offset BIGINT, place STRING")
+    counted = [F.count_if(F.col("place") == name).alias(name) for name in OUTCOMES]
+    return reduce(DataFrame.unionByName, found, empty).groupBy(*COORDINATES).agg(*counted)
+
+
+def _ledger_checks(entries: list[Row], counts: Counts) -> Iterator[Check]:
+    batches = [entry for entry in entries if entry["kind"] == "batch"]
+    pairs = zip(batches, batches[1:])  # noqa: B905 the second is one shorter on purpose
+    gaps = sum(earlier["end"] != later["start"] for earlier, later in pairs if earlier["query_id"] == later["query_id"])
+    yield Check("ledger: batches that do not start where the one before ended", 0, gaps)
+    total = counts.written + counts.filtered + counts.dead_letters + counts.parked
+    yield Check("ledger: outcomes add up to the records read", counts.read, total)
+    spans = [_span(entry) for entry in batches]
+    if batches and None not in spans:
+        yield Check("ledger: records read are the offsets covered", sum(s for s in spans if s is not None), counts.read)
+
+
+def _sink_checks(spark: SparkSession, config: JobConfig, found: DataFrame, counts: Counts) -> Iterator[Check]:
+    if sink(spark, config).held() is None:
+        return
+    dead_only = (F.col("written") == 0) & (F.col("dead_letters") > 0)
+    parked_only = (F.col("written") == 0) & (F.col("dead_letters") == 0)
+    asked = {
+        "twice": F.count_if(F.col("written") > 1),
+        "written": F.count_if(F.col("written") > 0),
+        "dead_letters": F.count_if(dead_only),
+        "parked": F.count_if(parked_only),
+    }
+    row = found.agg(*(column.alias(name) for name, column in asked.items())).first()
+    assert row is not None, "an aggregation without groups has one row"
+    yield Check("sink: records written more than once", 0, row["twice"])
+    yield Check("sink: records written", counts.written, row["written"])
+    if config.dead_letters:
+        yield Check("dead letters: distinct records", counts.dead_letters, row["dead_letters"])
+    yield Check("parked: records still waiting", counts.parked, row["parked"])
+
+
+def _written(spark: SparkSession, config: JobConfig) -> DataFrame | None:
+    return sink(spark, config).held()
+
+
+def _dead(spark: SparkSession, config: JobConfig) -> DataFrame | None:
+    place = config.dead_letters
+    if place is None:
+        return None
+    if place.delta:
+        table = DeltaTableSink(spark, str(place.delta.path))
+        return table.rows().filter(F.col("job") == config.job) if table.exists() else None
+    assert place.kafka and config.kafka
+    return dead_letter_topic(spark, config, place.kafka.topic).filter(F.col("job") == config.job)
+
+
+def dead_letter_topic(spark: SparkSession, config: JobConfig, topic: str) -> DataFrame:
+    """_topic, _partition, _offset, reason, detail, job, key, value, headers: the dead letters in a topic."""
+    assert config.kafka
+    reader = spark.read.format("kafka").options(**kafka.spark_options(config.kafka)).option("includeHeaders", True)
+    named = F.map_from_entries("added")
+    added = F.filter("headers", lambda h: h["key"].startswith("kafka_dlt-") | h["key"].startswith("patterns-"))
+    return (
+        reader.option("subscribe", topic)
+        .load()
+        .withColumn("added", added)
+        .select(
+            _text(named["kafka_dlt-original-topic"]).alias("_topic"),
+            _integer(named["kafka_dlt-original-partition"]).cast("int").alias("_partition"),
+            _integer(named["kafka_dlt-original-offset"]).alias("_offset"),
+            _text(named["patterns-reason"]).alias("reason"),
+            _text(named["kafka_dlt-exception-message"]).alias("detail"),
+            _text(named["patterns-job"]).alias("job"),
+            "key",
+            "value",
+            "headers",
+        )
+    )
+
+
+def _parked(spark: SparkSession, config: JobConfig) -> DataFrame | None:
+    path = getattr(getattr(config, "join", None), "parked", None)
+    if path is None:
+        return None
+    parked, settled = (DeltaTableSink(spark, f"{path}/{name}") for name in ("parked", "settled"))
+    if not parked.exists():
+        return None
+    return parked.rows().join(settled.rows(), COORDINATES, "left_anti") if settled.exists() else parked.rows()
+
+
+def _lag(spark: SparkSession, config: JobConfig, entries: list[Row]) -> int | None:
+    if not (config.source.kafka and config.kafka and entries):
+        return None
+    last = [entry for entry in entries if entry["kind"] == "batch"][-1]
+    covered = json.loads(last["end"])[0]
+    now = kafka.spans(spark, config.kafka, sources.topics(config.source.kafka) or list(covered))
+    return sum(end - covered.get(t, {}).get(str(p), first) for t, ps in now.items() for p, (first, end) in ps.items())
+
+
+def _span(entry: Row) -> int | None:
+    """Offsets that a batch covers; None where the source's offsets are not Kafka's."""
+    start, end = (json.loads(entry[side])[0] for side in ("start", "end"))
+    if not isinstance(end, dict) or not all(isinstance(partitions, dict) for partitions in end.values()):
+        return None
+    return sum(after - (start or {}).get(topic, {}).get(p, 0) for topic, ps in end.items() for p, after in ps.items())
+
+
+def _text(column: Column) -> Column:
+    return column.cast("string")
+
+
+def _integer(column: Column) -> Column:
+    return F.conv(F.hex(column), 16, 10).cast("bigint")
+
+
+def _plus(left: Counts, right: Counts) -> Counts:
+    return Counts(*(getattr(left, name) + getattr(right, name) for name in Counts.__dataclass_fields__))
+
+
+def _merged(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
+    return {key: left.get(key, 0) + right.get(key, 0) for key in left | right}

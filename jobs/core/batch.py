@@ -1,0 +1,130 @@
+"""One micro-batch: decode once, strictly; write the good rows and count in the same pass; then, only if something was
+rejected, the rejected ones; the ledger's record last.
+
+If the process dies in between, the same batch runs again over the same offsets. A batch that the ledger holds is skipped.
+For the one in doubt (planned, and not in the ledger) the rows that the sink already holds are found by their coordinates and
+left alone, so the outcome is the same even if the reference table has moved on meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.observation import Observation
+
+from jobs.core import classify, dead_letters
+from jobs.core.checkpoint import Checkpoint
+from jobs.core.ledger import Counts, Entry, Ledger
+from jobs.core.parking import Parking
+from jobs.core.reasons import WAITING
+from jobs.core.sinks import Mark, Sink
+from jobs.core.sources import COORDINATES
+
+Transform = Callable[[DataFrame], DataFrame]
+Clock = Callable[[], datetime]
+log = logging.getLogger(__name__)
+
+
+def utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+@dataclass
+class Outlets:
+    """Where the rows of a batch go."""
+
+    good: Sink
+    dead: Sink | None
+    parked: Parking | None
+
+
+@dataclass
+class MicroBatch:
+    """What runs for each batch; state is only what the next batch may be spared."""
+
+    job: str
+    checkpoint: Checkpoint
+    ledger: Ledger
+    outlets: Outlets
+    decode: classify.Decode
+    transform: Transform
+    clock: Clock = utc_now
+    note: Callable[[], dict[str, str]] = field(default=dict)
+    in_doubt: bool = False  # whether the next batch was planned by an earlier run that may have written some of it
+    _rejecting: bool = False  # whether the last batch rejected something: then the next one is kept for a second pass
+
+    def run(self, records: DataFrame, batch_id: int) -> None:
+        """Handles one batch, or nothing if the ledger already holds it."""
+        mark = self._mark(batch_id)
+        if not self.ledger.holds(mark.query_id, batch_id):
+            self.ledger.append(self._write(records, mark))
+        self.in_doubt = False
+
+    def _mark(self, batch_id: int) -> Mark:
+        query_id = self.checkpoint.query_id()
+        start, end = (json.dumps(read(batch_id), sort_keys=True) for read in (self.checkpoint.start, self.checkpoint.end))
+        return Mark(self.job, str(query_id), batch_id, start, end)
+
+    def _write(self, records: DataFrame, mark: Mark) -> Entry:
+        now, keep = self.clock(), self._rejecting
+        decoded = self.decode(records, now, keep)
+        if keep:
+            decoded = decoded.persist()
+        try:
+            counts = self._good(decoded, mark)
+            missing = counts.read - counts.written - counts.filtered
+            reasons = self._rejects(decoded if keep else self.decode(records, now, True), mark, now) if missing else {}
+            if self.in_doubt and self.outlets.parked:
+                self.outlets.parked.settle_held(self.outlets.good.held(), mark, now)
+        finally:
+            if keep:
+                decoded.unpersist()
+        self._rejecting = missing > 0
+        return self._entry(mark, counts, missing, reasons, now)
+
+    def _good(self, decoded: DataFrame, mark: Mark) -> Counts:
+        """Writes what is good; counts what was read, written and filtered in the same pass."""
+        seen, done = Observation(), Observation()
+        read = decoded.observe(seen, F.count(F.lit(1)).alias("read"), F.count("_reason").alias("rejected"))
+        fresh, already = self._not_held(read.filter("_reason IS NULL"), mark)
+        outcome = self.transform(fresh).observe(done, F.count(F.lit(1)).alias("total"), F.count("_reason").alias("rejected"))
+        self.outlets.good.append(outcome.filter("_reason IS NULL").drop(*classify.TECHNICAL), mark)
+        before, after = seen.get, done.get
+        total, rejected = after["total"], after["rejected"]
+        filtered = before["read"] - before["rejected"] - already - total
+        return Counts(before["read"], already + total - rejected, filtered)
+
+    def _not_held(self, good: DataFrame, mark: Mark) -> tuple[DataFrame, int]:
+        """Without the rows that the sink already holds, and how many those are."""
+        found = self.outlets.good.held() if self.in_doubt else None
+        if found is None:
+            return good, 0
+        held = mark.narrow(found)
+        return good.join(held, COORDINATES, "left_anti"), good.join(held, COORDINATES, "left_semi").count()
+
+    def _rejects(self, decoded: DataFrame, mark: Mark, now: datetime) -> dict[str, int]:
+        """Parks the waiting and writes the rest as dead letters; counts by reason."""
+        fresh, _ = self._not_held(decoded.filter("_reason IS NULL"), mark)
+        failed = classify.rejected(decoded).unionByName(classify.rejected(self.transform(fresh)))
+        reasons = {}
+        if self.outlets.parked:
+            waiting = failed.filter(F.col("_reason") == WAITING)
+            reasons[WAITING] = self.outlets.parked.park(waiting, mark, now, self.in_doubt)
+        if self.outlets.dead:
+            letters = dead_letters.letters(failed.filter(F.col("_reason") != WAITING), self.job)
+            reasons |= dead_letters.send(self.outlets.dead, letters, mark, self.in_doubt)
+        return {reason: count for reason, count in reasons.items() if count}
+
+    def _entry(self, mark: Mark, counts: Counts, missing: int, reasons: dict[str, int], now: datetime) -> Entry:
+        parked = reasons.pop(WAITING, 0)
+        whole = Counts(counts.read, counts.written, counts.filtered, sum(reasons.values()), parked)
+        if not whole.balanced():
+            raise RuntimeError(f"batch {mark.batch_id} does not add up: {whole}, {missing} were rejected on the first pass")
+        place = (mark.job, mark.query_id, mark.batch_id, mark.start, mark.end)
+        return Entry("batch", *place, whole, now.isoformat(), reasons, self.note())

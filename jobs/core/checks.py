@@ -1,0 +1,226 @@
+"""Checks within a group of settings and across groups: each yields findings, so that all are told at once.
+
+Columns are checked where the config says what they are (records to decode, the rate source); a Delta source and a
+reference table are looked at when the job starts.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from jobs.core.allowed import Kind, looks_secret, wrong_option
+from jobs.core.problems import Finding
+from jobs.core.schema import Decimal, Field, Scalar, SchemaError, column_names, parse_ddl, parse_type
+from jobs.core.values import url_host, url_parameters
+
+if TYPE_CHECKING:
+    from jobs.core.config import JobConfig, Join, JoinConfig, KafkaSecurity, KafkaSource, Postgres, Reference, Source
+
+TIMESTAMP = Scalar("TIMESTAMP")
+RAW = (Field("value", Scalar("STRING")),)
+RATE = (Field("timestamp", TIMESTAMP), Field("value", Scalar("BIGINT")))
+OWN_COLUMNS = ("_topic", "_partition", "_offset", "_reference_version")
+
+
+def one_of(group: BaseModel, *kinds: str) -> Iterator[Finding]:
+    """Exactly one of the kinds is set."""
+    given = [kind for kind in kinds if getattr(group, kind) not in (None, False)]
+    if len(given) != 1:
+        told = f"given: {' and '.join(given)}; set what is not meant to null" if given else "none is given"
+        yield Finding((), f"exactly one of {', '.join(kinds)} ({told})")
+
+
+def options(given: Mapping[str, str], allowed: Mapping[str, Kind]) -> Iterator[Finding]:
+    """Only properties of an allow-list, each with a value that it takes."""
+    for name, value in given.items():
+        wrong = wrong_option(name, value, allowed)
+        if wrong:
+            yield Finding(("options", name), wrong)
+
+
+def spark_settings(given: Mapping[str, str]) -> Iterator[Finding]:
+    """Spark's own keys, and no secrets: they would stand in the Spark UI and the event log."""
+    for name in given:
+        if looks_secret(name):
+            yield Finding(
+                ("spark", name), "no secrets here: give spark-submit a credential provider or a properties file"
+            )
+        elif not re.fullmatch(r"spark(\.[\w-]+)+", name):
+            yield Finding(("spark", name), "a key that begins with `spark.`")
+
+
+def security(given: KafkaSecurity) -> Iterator[Finding]:
+    """A login where SASL is spoken, and readable stores where TLS is."""
+    sasl = {"mechanism": given.mechanism, "username": given.username, "password": given.password}
+    for key, value in sasl.items():
+        if given.protocol.startswith("SASL") and not value:
+            yield Finding((key,), f"required with protocol {given.protocol}")
+        elif value and not given.protocol.startswith("SASL"):
+            yield Finding((key,), f"only with protocol SASL_SSL or SASL_PLAINTEXT, not {given.protocol}")
+    for key, store in {"truststore": given.truststore, "keystore": given.keystore}.items():
+        if store is not None and not given.protocol.endswith("SSL"):
+            yield Finding((key,), f"only with protocol SSL or SASL_SSL, not {given.protocol}")
+        elif store is not None and not _readable(store):
+            yield Finding((key,), "a file that can be read")
+
+
+def encrypted(given: Postgres) -> Iterator[Finding]:
+    """Away from loopback the server has to prove who it is."""
+    host = url_host(given.url)
+    mode = given.options.get("sslmode", url_parameters(given.url).get("sslmode"))
+    if host != "localhost" and host != "::1" and not host.startswith("127.") and mode != "verify-full":
+        yield Finding(("url",), f"?sslmode=verify-full, as {host} is not this machine")
+
+
+def starting_point(given: KafkaSource) -> Iterator[Finding]:
+    """Topics or a pattern, and offsets that Spark knows."""
+    yield from one_of(given, "topic", "topic_pattern")
+    if isinstance(given.topic, list) and (not given.topic or len(set(given.topic)) < len(given.topic)):
+        yield Finding(("topic",), "one topic or several, each once")
+    if given.topic_pattern is not None and not _is_pattern(given.topic_pattern):
+        yield Finding(("topic_pattern",), "a regular expression")
+
+
+def columns(source: Source) -> tuple[Field, ...] | None:
+    """The columns that a source will have; None where only the data can say. Raises SchemaError."""
+    if source.rate:
+        return RATE
+    if not source.decoded:
+        return None
+    return RAW if source.format == "raw" else parse_ddl(source.schema_ or "")
+
+
+def source(given: Source) -> Iterator[Finding]:
+    """A schema where records are decoded, and only columns that it has."""
+    raw = given.format == "raw"
+    if given.schema_ is not None and (raw or not given.decoded):
+        why = "the one column of raw records is `value STRING`" if raw else "a delta or rate source brings its own"
+        yield Finding(("schema",), f"no schema: {why}")
+    elif given.schema_ is None and given.decoded and not raw:
+        yield Finding(("schema",), "required for records to decode: DDL, or a .ddl file beside the config")
+    else:
+        try:
+            yield from _columns(given, columns(given))
+        except SchemaError as failure:
+            yield Finding(("schema",), str(failure))
+    if not 1 <= given.min_year <= given.max_year <= 9999:
+        yield Finding(("min_year",), f"a year from 1 to max_year ({given.max_year}), which is 9999 at most")
+
+
+def _columns(given: Source, known: tuple[Field, ...] | None) -> Iterator[Finding]:
+    if known is None:
+        return
+    names = column_names(known)
+    for number, name in enumerate(given.required):
+        yield from _exists(("required", str(number)), name, names)
+    by_column = given.timestamps if isinstance(given.timestamps, dict) else {}
+    times: dict[tuple[str, ...], str] = {("timestamps", name): name for name in by_column}
+    if given.event_time is not None:
+        times["event_time",] = given.event_time
+    for path, name in times.items():
+        yield from _exists(path, name, names) or _is_time(path, name, known)
+
+
+def _is_time(path: tuple[str, ...], name: str, known: tuple[Field, ...]) -> list[Finding]:
+    kinds = {field.name: field.type for field in known}
+    return [] if kinds[name] == TIMESTAMP else [Finding(path, "a column of type TIMESTAMP")]
+
+
+def _exists(path: tuple[str, ...], name: str, names: Iterable[str]) -> list[Finding]:
+    names = list(names)
+    return [] if name in names else [Finding(path, f"a column of the schema: {', '.join(names)}")]
+
+
+def needs(config: JobConfig) -> Iterator[Finding]:
+    """Groups that other groups rely on."""
+    letters = config.dead_letters
+    if config.kafka is None and (config.source.kafka or (letters and letters.kafka)):
+        yield Finding(("kafka",), "required for a source or dead letters in Kafka: kafka.bootstrap_servers")
+    if letters is None and config.source.decoded:
+        yield Finding(("dead_letters",), "required where records are decoded: kafka.topic or delta.path")
+
+
+def join_needs(config: JoinConfig) -> Iterator[Finding]:
+    """Groups that a join relies on."""
+    if config.postgres is None and config.reference.jdbc:
+        yield Finding(("postgres",), "required for a reference table by JDBC: postgres.url and postgres.user")
+    if config.dead_letters is None and not config.source.decoded and config.join.on_miss != "keep":
+        yield Finding(("dead_letters",), f"required with on_miss: {config.join.on_miss}")
+
+
+def join_output(config: JoinConfig) -> Iterator[Finding]:
+    """Columns to partition by are among those that a join writes, as far as the config can tell."""
+    known, table = columns(config.source), config.reference.jdbc or config.reference.delta
+    if known is None or table is None or not table.columns:
+        return
+    stream = column_names(known)
+    added = [f"ref_{name}" if name in stream else name for name in table.columns if name not in config.join.on.values()]
+    for path, named in _partitioning(config).items():
+        for number, name in enumerate(named):
+            yield from _exists((*path, str(number)), name, [*stream, *added, *OWN_COLUMNS])
+
+
+def _partitioning(config: JobConfig) -> dict[tuple[str, ...], list[str]]:
+    sink, spread = config.sink, config.scaling.repartition
+    return {
+        ("sink", "delta", "partition_by"): sink.delta.partition_by if sink.delta else [],
+        ("sink", "parquet", "partition_by"): sink.parquet.partition_by if sink.parquet else [],
+        ("scaling", "repartition", "by"): spread.by if spread else [],
+    }
+
+
+def staleness(given: Reference) -> Iterator[Finding]:
+    """A table may be as old as its refresh makes it."""
+    if given.max_staleness is not None and given.max_staleness.ms < given.refresh.every.ms:
+        yield Finding(("max_staleness",), f"at least refresh.every, which is {given.refresh.every}")
+
+
+def check_join(source: Source, reference: Reference, join: Join) -> Iterator[Finding]:
+    """Keys that both sides have, and a policy for misses that is complete."""
+    known = columns(source)
+    for name in join.on if known is not None else ():
+        yield from _exists(("join", "on", name), name, column_names(known or ()))
+    table = reference.jdbc or reference.delta
+    key = [] if table is None else [table.key] if isinstance(table.key, str) else table.key
+    if sorted(join.on.values()) != sorted(key):
+        yield Finding(("join", "on"), f"each key column of the reference once: {', '.join(key)}")
+    for name, kind in join.cast.items():
+        if name not in join.on:
+            yield Finding(("join", "cast", name), f"a column of join.on: {', '.join(join.on)}")
+        elif not _is_scalar(kind):
+            yield Finding(("join", "cast", name), "a type without parts, as in BIGINT or DECIMAL(10,2)")
+
+
+def misses(join: Join) -> Iterator[Finding]:
+    """`wait` says how long, and where; nothing else does."""
+    if not join.on:
+        yield Finding(("on",), "stream column: reference column, at least one pair")
+    for key in ("wait_for", "parked"):
+        if join.on_miss == "wait" and getattr(join, key) is None:
+            yield Finding((key,), "required with on_miss: wait")
+        if join.on_miss != "wait" and getattr(join, key) is not None:
+            yield Finding((key,), "only with on_miss: wait")
+
+
+def _is_scalar(text: str) -> bool:
+    try:
+        return isinstance(parse_type(text), (Scalar, Decimal))
+    except SchemaError:
+        return False
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        return bool(re.compile(text)) and bool(text)
+    except (re.error, OverflowError, RecursionError):
+        return False
+
+
+def _readable(path: str) -> bool:
+    return Path(path).is_file() and os.access(path, os.R_OK)

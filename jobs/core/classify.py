@@ -1,0 +1,80 @@
+"""From what a source gives to DECODED: the event's columns, its coordinates, and why it was rejected, if it was.
+
+DECODED  the event's columns, `_topic, _partition, _offset, _timestamp`, `_reason, _detail` (null for a good record) and the
+         record itself, `_key, _value, _headers`, byte for byte (null for a good one, unless it is asked for)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from jobs.core.config import Source
+from jobs.core.decode import DecodeSettings, decode
+from jobs.core.reasons import Reason
+from jobs.core.sources import COORDINATES
+
+Decode = Callable[[DataFrame, datetime, bool], DataFrame]
+REJECTION = ["_reason", "_detail"]
+RAW = ["_key", "_value", "_headers"]
+TECHNICAL = ["_timestamp", *REJECTION, *RAW]
+
+
+def decoder(source: Source) -> Decode:
+    """(RECORDS or EVENTS, now, keep the raw record) -> DECODED."""
+    if not (source.kafka or source.file):
+        return lambda events, now, keep: constrain(typed(events), source.constraints)
+    settings = decode_settings(source)
+    return lambda records, now, keep: constrain(decode(records, settings, now, keep), source.constraints)
+
+
+def decode_settings(source: Source) -> DecodeSettings:
+    return DecodeSettings(
+        format=source.format,
+        schema=StructType.fromDDL(source.schema_ or "value STRING"),
+        required=tuple(source.required),
+        nullable=source.nullable,
+        unknown_fields=source.unknown_fields,
+        timestamps=source.timestamps,
+        min_year=source.min_year,
+        max_year=source.max_year,
+        event_time=source.event_time,
+        max_future=source.max_future.seconds_total,
+        max_record_bytes=int(source.max_record_bytes),
+    )
+
+
+def typed(events: DataFrame) -> DataFrame:
+    """EVENTS -> DECODED: nothing to decode; a dead letter's value is the row as JSON."""
+    own = [name for name in events.columns if not name.startswith("_")]
+    nothing = {
+        "_reason": F.lit(None).cast("string"),
+        "_detail": F.lit(None).cast("string"),
+        "_key": F.lit(None).cast("binary"),
+        "_value": F.to_json(F.struct(*own)).cast("binary"),
+        "_headers": F.lit(None).cast("array<struct<key: string, value: binary>>"),
+    }
+    return events.select(*own, *COORDINATES, "_timestamp", *(column.alias(name) for name, column in nothing.items()))
+
+
+def constrain(decoded: DataFrame, constraints: Mapping[str, str]) -> DataFrame:
+    """Rejects good records for which a constraint is not true; the first one that fails is named."""
+    if not constraints:
+        return decoded
+    failed: Column = F.coalesce(*(F.when(~F.coalesce(F.expr(sql), F.lit(False)), F.lit(name)) for name, sql in constraints.items()))
+    broken = F.col("_reason").isNull() & failed.isNotNull()
+    return decoded.withColumns(
+        {
+            "_detail": F.when(broken, failed).otherwise(F.col("_detail")),
+            "_reason": F.when(broken, F.lit(Reason.CONSTRAINT.value)).otherwise(F.col("_reason")),
+        }
+    )
+
+
+def rejected(decoded: DataFrame) -> DataFrame:
+    """DECODED -> what a dead letter or a parked record needs."""
+    return decoded.filter("_reason IS NOT NULL").select(*COORDINATES, *TECHNICAL)

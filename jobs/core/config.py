@@ -1,0 +1,238 @@
+"""What a job's config may say, as frozen models: unknown keys, wrong types and unsafe values are errors.
+
+`core.layers` reads the files, variables and arguments; the value types (durations, sizes, identifiers, secrets) are in
+`core.values`. The same models give the JSON Schema for editors (`patterns schema`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from jobs.core import checks, overlaps
+from jobs.core.connections import Findings, Kafka, KafkaSecurity, Postgres, Settings
+from jobs.core.problems import Finding
+from jobs.core.values import (
+    Bytes,
+    Column,
+    Count,
+    DataPath,
+    Duration,
+    Line,
+    Name,
+    Offsets,
+    Properties,
+    TableName,
+    Topic,
+    Whole,
+)
+
+__all__ = ["Kafka", "KafkaSecurity", "Postgres", "Settings"]  # part of a config, whatever module they stand in
+
+Times = Literal["rfc3339", "epoch_s", "epoch_ms"]
+
+
+class KafkaSource(Settings):
+    topic: Topic | list[Topic] | None = None
+    topic_pattern: Line | None = None
+    starting_offsets: Offsets = "earliest"
+
+    def findings(self) -> Findings:
+        return checks.starting_point(self)
+
+
+class PathSource(Settings):
+    path: DataPath
+
+
+class RateSource(Settings):
+    rows_per_second: Count = 1
+
+
+class Source(Settings):
+    """Exactly one of kafka, delta, file and rate; kafka and file carry records to decode."""
+
+    kafka: KafkaSource | None = None
+    delta: PathSource | None = None
+    file: PathSource | None = None
+    rate: RateSource | None = None
+    format: Literal["json", "csv", "raw", "avro"] = "json"
+    schema_: str | None = Field(None, alias="schema")  # DDL text, or a .ddl file beside the config
+    required: list[Column] = Field(default_factory=list)
+    nullable: Literal["implicit", "explicit"] = "implicit"
+    unknown_fields: Literal["allow", "reject"] = "allow"
+    timestamps: Times | dict[Column, Times] = "rfc3339"
+    min_year: Whole = 1970
+    max_year: Whole = 2200
+    event_time: Column | None = None
+    max_future: Duration = Duration("1h")
+    max_record_bytes: Bytes = Bytes("1MiB")
+    constraints: dict[Name, Line] = Field(default_factory=dict)  # name: SQL expression that must hold
+
+    @property
+    def decoded(self) -> bool:
+        """Whether it brings records as bytes, and so has dead letters."""
+        return self.kafka is not None or self.file is not None
+
+    def findings(self) -> Findings:
+        return [*checks.one_of(self, "kafka", "delta", "file", "rate"), *checks.source(self)]
+
+
+class Jdbc(Settings):
+    table: TableName
+    key: Column | list[Column]
+    columns: list[Column] = Field(default_factory=list)  # all but the key when empty
+
+
+class DeltaReference(Settings):
+    path: DataPath
+    key: Column | list[Column]
+    columns: list[Column] = Field(default_factory=list)
+
+
+class Refresh(Settings):
+    every: Duration = Duration("30s")
+    watermark: Column | None = None  # reload only when max(watermark) or the row count has changed
+
+
+class Reference(Settings):
+    """Exactly one of jdbc and delta."""
+
+    jdbc: Jdbc | None = None
+    delta: DeltaReference | None = None
+    refresh: Refresh = Refresh()
+    max_staleness: Duration | None = None
+    on_stale: Literal["fail", "serve"] = "fail"
+    broadcast_max_rows: Count = 1_000_000
+
+    def findings(self) -> Findings:
+        return [*checks.one_of(self, "jdbc", "delta"), *checks.staleness(self)]
+
+
+class Join(Settings):
+    on: dict[Column, Column]  # stream column: reference column
+    how: Literal["inner", "left"] = "left"
+    on_miss: Literal["keep", "dead_letter", "wait"] = "keep"  # inner and keep: the miss is filtered, and counted
+    wait_for: Duration | None = None
+    parked: DataPath | None = None
+    cast: dict[Column, str] = Field(default_factory=dict)  # stream column: type to cast the key to before comparing
+
+    def findings(self) -> Findings:
+        return checks.misses(self)
+
+
+class DeltaSink(Settings):
+    path: DataPath
+    partition_by: list[Column] = Field(default_factory=list)
+
+
+class ParquetSink(Settings):
+    path: DataPath
+    partition_by: list[Column] = Field(default_factory=list)
+
+
+class ConsoleSink(Settings):
+    rows: Count = 20
+
+
+class MemorySink(Settings):
+    name: Name
+
+
+class Sink(Settings):
+    """Exactly one of delta, parquet, console and memory."""
+
+    delta: DeltaSink | None = None
+    parquet: ParquetSink | None = None
+    console: ConsoleSink | None = None
+    memory: MemorySink | None = None
+
+    def findings(self) -> Findings:
+        return checks.one_of(self, "delta", "parquet", "console", "memory")
+
+
+class KafkaDeadLetters(Settings):
+    topic: Topic
+
+
+class DeltaDeadLetters(Settings):
+    path: DataPath
+
+
+class DeadLetters(Settings):
+    """Exactly one of kafka and delta."""
+
+    kafka: KafkaDeadLetters | None = None
+    delta: DeltaDeadLetters | None = None
+
+    def findings(self) -> Findings:
+        return checks.one_of(self, "kafka", "delta")
+
+
+class Repartition(Settings):
+    by: list[Column] = Field(default_factory=list)
+    count: Count | None = None
+
+    def findings(self) -> Findings:
+        return [] if self.by or self.count else [Finding((), "by, count, or both")]
+
+
+class Scaling(Settings):
+    max_offsets_per_trigger: Count | None = None
+    min_partitions: Count | None = None
+    repartition: Repartition | None = None
+    coalesce: Count | None = None
+    shuffle_partitions: Count | None = None
+
+
+class Trigger(Settings):
+    every: Duration | None = None
+    available_now: bool = False
+    once: bool = False
+
+    def findings(self) -> Findings:
+        if self.once:
+            return [Finding(("once",), "no longer a trigger of Spark: use available_now: true")]
+        return checks.one_of(self, "every", "available_now")
+
+
+class JobConfig(Settings):
+    """What every job has; a job's own Config adds to it."""
+
+    job: Name
+    kafka: Kafka | None = None
+    postgres: Postgres | None = None
+    source: Source
+    sink: Sink
+    dead_letters: DeadLetters | None = None
+    scaling: Scaling = Scaling()
+    trigger: Trigger = Trigger(every=Duration("5s"))
+    checkpoint: DataPath
+    ledger: DataPath | None = None  # beside the sink, unless the sink has no place of its own
+    spark: Properties = Field(default_factory=dict)
+
+    def findings(self) -> Findings:
+        return [*checks.needs(self), *checks.spark_settings(self.spark), *overlaps.topics(self), *self.places()]
+
+    def places(self) -> Findings:
+        """Folders that get in each other's way."""
+        return overlaps.folders(self)
+
+
+class JoinConfig(JobConfig):
+    """A job that joins with a reference table; its own Config adds nothing, or more."""
+
+    reference: Reference
+    join: Join
+
+    def findings(self) -> Findings:
+        joined = checks.check_join(self.source, self.reference, self.join)
+        return [*super().findings(), *checks.join_needs(self), *joined, *checks.join_output(self)]
+
+    def places(self) -> Findings:
+        return overlaps.folders(self, self.reference, self.join)
+
+
+check_join = checks.check_join
+shared_checkpoints = overlaps.shared_checkpoints

@@ -1,0 +1,122 @@
+"""Dead letters: rejected records, byte for byte, with where they came from and why.
+
+DEAD_LETTER  key, value, headers as read; topic, partition, offset, timestamp of the record; reason, detail; job, attempt
+In Kafka the record keeps its key, value and headers, and gains Spring Kafka's (`kafka_dlt-original-*`, integers big-endian,
+`kafka_dlt-exception-*`) and ours (`patterns-reason`, `patterns-job`, `patterns-attempt`). A record's identity is its
+coordinates: a batch that runs again may send it twice, and readers count it once.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.observation import Observation
+
+from jobs.core import kafka
+from jobs.core.config import JobConfig, Kafka
+from jobs.core.reasons import Reason
+from jobs.core.sinks import Mark, Sink
+from jobs.core.sinks.tables import DeltaTableSink
+from jobs.core.sources import COORDINATES
+
+DEAD_LETTER = """
+    _topic STRING, _partition INT, _offset BIGINT, _timestamp TIMESTAMP,
+    key BINARY, value BINARY, headers ARRAY<STRUCT<key: STRING, value: BINARY>>,
+    reason STRING, detail STRING, job STRING, attempt INT, rejected_at TIMESTAMP
+"""
+EXCEPTION = "jobs.core.reasons."  # where Spring has a Java class name
+
+
+class KafkaDeadLetters:
+    """Sends dead letters to a topic, at least once."""
+
+    def __init__(self, kafka_config: Kafka, topic: str) -> None:
+        self._kafka, self._topic = kafka_config, topic
+
+    def append(self, rows: DataFrame, mark: Mark) -> None:
+        """DEAD_LETTER -> topic."""
+        sent = rows.select("key", "value", spring_headers().alias("headers"))
+        sent.write.format("kafka").options(**kafka.spark_options(self._kafka)).option("includeHeaders", True).option(
+            "topic", self._topic
+        ).save()
+
+    def held(self) -> DataFrame | None:
+        return None
+
+
+def sink(spark: SparkSession, config: JobConfig) -> Sink | None:
+    """Where this job's dead letters go. Raises DependencyMissing for a topic that is not there."""
+    target = config.dead_letters
+    if target is None:
+        return None
+    if target.kafka:
+        assert config.kafka, "dead letters in kafka come with a broker"
+        kafka.check(spark, config.kafka, [target.kafka.topic])
+        return KafkaDeadLetters(config.kafka, target.kafka.topic)
+    assert target.delta, "the config has exactly one place for dead letters"
+    return DeltaTableSink(spark, target.delta.path)
+
+
+def letters(rejected: DataFrame, job: str) -> DataFrame:
+    """DECODED with a reason -> DEAD_LETTER."""
+    return rejected.select(
+        "_topic",
+        "_partition",
+        "_offset",
+        "_timestamp",
+        F.col("_key").alias("key"),
+        F.col("_value").alias("value"),
+        F.col("_headers").alias("headers"),
+        F.col("_reason").alias("reason"),
+        F.col("_detail").alias("detail"),
+        F.lit(job).alias("job"),
+        F.lit(1).alias("attempt"),
+        F.current_timestamp().alias("rejected_at"),
+    )
+
+
+def send(place: Sink, rows: DataFrame, mark: Mark, in_doubt: bool = False) -> dict[str, int]:
+    """Writes DEAD_LETTER in one pass and counts it by reason; a batch in doubt leaves out what is there already."""
+    seen = Observation()
+    counted = rows.observe(seen, *(F.count_if(F.col("reason") == reason.value).alias(reason.value) for reason in Reason))
+    held = place.held() if in_doubt else None
+    place.append(counted if held is None else counted.join(held, COORDINATES, "left_anti"), mark)
+    return {reason: count for reason, count in seen.get.items() if count}
+
+
+def spring_headers() -> Column:
+    """The record's own headers, then where it came from and why."""
+    added = [
+        _header("kafka_dlt-original-topic", _text("_topic")),
+        _header("kafka_dlt-original-partition", _big_endian("_partition", 4)),
+        _header("kafka_dlt-original-offset", _big_endian("_offset", 8)),
+        _header("kafka_dlt-original-timestamp", _big_endian_of(F.unix_millis("_timestamp"), 8)),
+        _header("kafka_dlt-original-timestamp-type", _bytes(F.lit("CreateTime"))),
+        _header("kafka_dlt-exception-fqcn", _bytes(F.concat(F.lit(EXCEPTION), F.col("reason")))),
+        _header("kafka_dlt-exception-message", _bytes(F.coalesce(F.col("detail"), F.col("reason")))),
+        _header("patterns-reason", _text("reason")),
+        _header("patterns-job", _text("job")),
+        _header("patterns-attempt", _bytes(F.col("attempt").cast("string"))),
+    ]
+    own = F.coalesce(F.col("headers"), F.array().cast("array<struct<key: string, value: binary>>"))
+    return F.concat(own, F.array(*added))
+
+
+def _header(key: str, value: Column) -> Column:
+    return F.struct(F.lit(key).alias("key"), value.alias("value"))
+
+
+def _text(column: str) -> Column:
+    return _bytes(F.col(column))
+
+
+def _bytes(column: Column) -> Column:
+    return column.cast("binary")
+
+
+def _big_endian(column: str, width: int) -> Column:
+    return _big_endian_of(F.col(column), width)
+
+
+def _big_endian_of(column: Column, width: int) -> Column:
+    return F.unhex(F.right(F.lpad(F.hex(column.cast("bigint")), 16, "0"), F.lit(2 * width)))

@@ -1,0 +1,88 @@
+"""Everything that stops a job, as one tree; each error carries data and an exit code.
+
+    JobError                     1   anything that has no better name
+    ├── ConfigError              2   refused before Spark starts: file, key path, value, what is allowed
+    ├── DependencyMissing        3   a dependency was not there at the start
+    └── Refused                  4   refused for the data's safety
+        ├── LedgerMismatch           checkpoint and ledger tell different stories
+        ├── BatchInDoubt             it cannot be told whether a batch was written
+        └── ReferenceStale           the reference table is older than it may be
+
+A rejected record is not an error: it is a row with a reason (`core.reasons`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class JobError(Exception):
+    """Stops the job; `exit_code` is what the process ends with."""
+
+    exit_code: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a config."""
+
+    path: str  # dotted key path, "" for the whole file
+    value: str  # as written, masked where it is secret
+    allowed: str  # what would be right
+    origin: str  # the file, variable or argument that set it
+
+    def __str__(self) -> str:
+        where = f"{self.origin}: {self.path}" if self.path else self.origin
+        shown = f" = {self.value}" if self.value else ""
+        return f"{where}{shown}: {self.allowed}"
+
+
+class ConfigError(JobError):
+    """The config cannot be used; every problem found is in `problems`."""
+
+    exit_code = 2
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+class DependencyMissing(JobError):
+    """A broker, database or table was not there at the start."""
+
+    exit_code = 3
+
+    def __init__(self, dependency: str, address: str, cause: str) -> None:
+        super().__init__(f"{dependency} {address} unreachable: {cause}")
+        self.dependency, self.address, self.cause = dependency, address, cause
+
+
+class Refused(JobError):
+    """Going on could lose or repeat data."""
+
+    exit_code = 4
+
+
+class LedgerMismatch(Refused):
+    """The checkpoint and the ledger beside the sink do not belong together."""
+
+    def __init__(self, checkpoint: str, ledger: str, cause: str, remedy: str) -> None:
+        super().__init__(f"checkpoint {checkpoint} against ledger {ledger}: {cause}. {remedy}")
+        self.checkpoint, self.ledger, self.cause, self.remedy = checkpoint, ledger, cause, remedy
+
+
+class BatchInDoubt(Refused):
+    """A batch may or may not be in the sink, and the sink no longer says which."""
+
+    def __init__(self, sink: str, batch_id: int, cause: str, remedy: str) -> None:
+        super().__init__(f"batch {batch_id} in {sink}: {cause}. {remedy}")
+        self.sink, self.batch_id, self.cause, self.remedy = sink, batch_id, cause, remedy
+
+
+class ReferenceStale(Refused):
+    """The last good version of a reference table is older than `max_staleness`."""
+
+    def __init__(self, table: str, age_s: float, limit_s: float, cause: str) -> None:
+        super().__init__(f"reference {table} is {age_s:.0f} s old, {limit_s:.0f} s are allowed: {cause}")
+        self.table, self.age_s, self.limit_s, self.cause = table, age_s, limit_s, cause

@@ -1,0 +1,69 @@
+"""Small files through Hadoop's FileSystem: local, HDFS and object stores alike.
+
+For checkpoints, ledgers and commit logs: a handful of kilobytes a file, read and written on the driver.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from pyspark.sql import SparkSession
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """One file of a folder; `modified_ms` is the file system's own clock."""
+
+    name: str
+    modified_ms: int
+
+
+class Folder:
+    """One folder of small files."""
+
+    def __init__(self, spark: SparkSession, path: str) -> None:
+        self.path = path.rstrip("/")
+        self._jvm: Any = spark._jvm
+        root = self._jvm.org.apache.hadoop.fs.Path(self.path)
+        self._fs: Any = root.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
+        self._root = root
+
+    def exists(self, name: str = "") -> bool:
+        return bool(self._fs.exists(self._at(name)))
+
+    def list(self, name: str = "") -> list[FileInfo]:
+        """Files of a subfolder by name; none where the folder is missing. Hidden checksum files are left out."""
+        if not self.exists(name):
+            return []
+        found = (FileInfo(s.getPath().getName(), s.getModificationTime()) for s in self._fs.listStatus(self._at(name)))
+        return sorted((info for info in found if not info.name.startswith(".")), key=lambda info: info.name)
+
+    def read(self, name: str) -> str:
+        stream = self._fs.open(self._at(name))
+        try:
+            return bytes(stream.readAllBytes()).decode()
+        finally:
+            stream.close()
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a whole file under its final name in one step; an existing one is not replaced.
+
+        Raises FileExistsError where the name is taken.
+        """
+        draft = self._at(f".{name}.{uuid4().hex}")
+        stream = self._fs.create(draft, True)
+        try:
+            stream.write(text.encode())
+        finally:
+            stream.close()
+        if self._fs.exists(self._at(name)) or not self._fs.rename(draft, self._at(name)):
+            self._fs.delete(draft, False)
+            raise FileExistsError(f"{self.path}/{name}")
+
+    def delete(self, name: str) -> None:
+        self._fs.delete(self._at(name), False)
+
+    def _at(self, name: str) -> Any:
+        return self._jvm.org.apache.hadoop.fs.Path(self._root, name) if name else self._root

@@ -1,0 +1,121 @@
+"""Kafka as the jobs meet it: client properties for Spark, and what a broker knows (through its own Java client)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import contextmanager
+from typing import Any, Iterator
+
+from py4j.protocol import Py4JJavaError
+from pyspark.sql import SparkSession
+
+from jobs.core.config import Kafka, KafkaSecurity
+from jobs.core.errors import DependencyMissing
+
+Spans = dict[str, dict[int, tuple[int, int]]]  # topic: partition: (first offset, offset after the last)
+
+
+def properties(kafka: Kafka) -> dict[str, str]:
+    """Client properties, as Kafka names them."""
+    return {"bootstrap.servers": kafka.bootstrap_servers, **_security(kafka.security), **kafka.options}
+
+
+def spark_options(kafka: Kafka) -> dict[str, str]:
+    """The same for Spark's source and sink."""
+    return {f"kafka.{key}": value for key, value in properties(kafka).items()}
+
+
+def spans(spark: SparkSession, kafka: Kafka, topics: Iterable[str]) -> Spans:
+    """Offsets that the topics hold now. Raises DependencyMissing for a broker that is away or a topic that it lacks."""
+    with _admin(spark, kafka) as admin:
+        partitions = _partitions(spark, kafka, admin, list(topics))
+        first, after = (_offsets(spark, kafka, admin, partitions, which) for which in ("earliest", "latest"))
+    found: Spans = {}
+    for (topic, partition), begin in first.items():
+        found.setdefault(topic, {})[partition] = (begin, after[topic, partition])
+    return found
+
+
+def check(spark: SparkSession, kafka: Kafka, topics: Iterable[str]) -> None:
+    """Raises DependencyMissing unless the broker answers and has the topics."""
+    with _admin(spark, kafka) as admin:
+        _partitions(spark, kafka, admin, list(topics))
+
+
+def _security(security: KafkaSecurity) -> dict[str, str]:
+    secret = {
+        "ssl.truststore.password": security.truststore_password,
+        "ssl.keystore.password": security.keystore_password,
+    }
+    plain = {
+        "security.protocol": None if security.protocol == "PLAINTEXT" else security.protocol,
+        "sasl.mechanism": security.mechanism,
+        "ssl.truststore.location": security.truststore,
+        "ssl.keystore.location": security.keystore,
+        "sasl.jaas.config": _jaas(security),
+        **{key: value.get_secret_value() for key, value in secret.items() if value},
+    }
+    return {key: value for key, value in plain.items() if value}
+
+
+def _jaas(security: KafkaSecurity) -> str | None:
+    """The login line, rendered here so that no module but Kafka's own can be named."""
+    if not security.mechanism or security.password is None:
+        return None
+    module = "plain.Plain" if security.mechanism == "PLAIN" else "scram.Scram"
+    user, password = (_quoted(text) for text in (security.username or "", security.password.get_secret_value()))
+    return f"org.apache.kafka.common.security.{module}LoginModule required username={user} password={password};"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+@contextmanager
+def _admin(spark: SparkSession, kafka: Kafka) -> Iterator[Any]:
+    jvm: Any = spark._jvm
+    settings = jvm.java.util.HashMap()
+    limit = str(int(kafka.timeout.ms))
+    quick = {"default.api.timeout.ms": limit, "request.timeout.ms": limit, "retries": "3"}
+    for key, value in {**properties(kafka), **quick}.items():
+        settings.put(key, value)
+    try:
+        admin = jvm.org.apache.kafka.clients.admin.AdminClient.create(settings)
+    except Py4JJavaError as failure:
+        raise DependencyMissing("Kafka", kafka.bootstrap_servers, _cause(failure)) from None
+    try:
+        yield admin
+    except Py4JJavaError as failure:
+        raise DependencyMissing("Kafka", kafka.bootstrap_servers, _cause(failure)) from None
+    finally:
+        admin.close(jvm.java.time.Duration.ofSeconds(1))
+
+
+def _partitions(spark: SparkSession, kafka: Kafka, admin: Any, topics: list[str]) -> list[Any]:
+    jvm: Any = spark._jvm
+    names = admin.listTopics().names().get()
+    missing = [topic for topic in topics if not names.contains(topic)]
+    if missing:
+        raise DependencyMissing("Kafka topic", f"{missing[0]} on {kafka.bootstrap_servers}", "the broker has no such topic")
+    described = admin.describeTopics(jvm.java.util.ArrayList(topics)).allTopicNames().get()
+    partition = jvm.org.apache.kafka.common.TopicPartition
+    return [partition(topic, info.partition()) for topic in topics for info in described.get(topic).partitions()]
+
+
+def _offsets(
+    spark: SparkSession, kafka: Kafka, admin: Any, partitions: list[Any], which: str
+) -> dict[tuple[str, int], int]:
+    jvm: Any = spark._jvm
+    asked = jvm.java.util.HashMap()
+    for partition in partitions:
+        asked.put(partition, getattr(jvm.org.apache.kafka.clients.admin.OffsetSpec, which)())
+    answer = admin.listOffsets(asked)
+    return {(p.topic(), p.partition()): answer.partitionResult(p).get().offset() for p in partitions}
+
+
+def _cause(failure: Py4JJavaError) -> str:
+    """The innermost exception's own words."""
+    error = failure.java_exception
+    while error.getCause() is not None:
+        error = error.getCause()
+    return f"{error.getClass().getSimpleName()}: {error.getMessage()}"

@@ -1,0 +1,98 @@
+"""Places that must not be one and the same: topics, folders, checkpoints; within a job and among jobs."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from itertools import combinations, permutations
+from os.path import realpath
+from typing import TYPE_CHECKING
+
+from jobs.core.errors import Problem
+from jobs.core.problems import Finding
+
+if TYPE_CHECKING:
+    from jobs.core.config import JobConfig, Join, Reference
+
+Path = tuple[str, ...]
+CHECKPOINT: Path = ("checkpoint",)
+LEDGER: Path = ("ledger",)
+
+
+def topics(config: JobConfig) -> Iterator[Finding]:
+    """A job does not read its own dead letters."""
+    source = config.source.kafka
+    target = config.dead_letters.kafka if config.dead_letters else None
+    if not source or not target:
+        return
+    given = [source.topic] if isinstance(source.topic, str) else source.topic or []
+    pattern = source.topic_pattern
+    if target.topic in given or (pattern is not None and re.fullmatch(pattern, target.topic)):
+        path = ("dead_letters", "kafka", "topic")
+        yield Finding(path, f"a topic that the source does not read ({pattern or target.topic})")
+
+
+def folders(config: JobConfig, reference: Reference | None = None, join: Join | None = None) -> Iterator[Finding]:
+    """No folder of a job is, or lies in, another one; only the ledger may lie in the sink's."""
+    places = {**_read(config, reference), **_written(config, join)}
+    for (path, place), (other, beside) in combinations(places.items(), 2):
+        beside_sink = path == LEDGER and other[0] == "sink" and _inside(place, beside)
+        if not beside_sink and overlap(place, beside):
+            yield Finding(path, f"a folder apart from {'.'.join(other)} ({beside})")
+
+
+def shared_checkpoints(configs: Mapping[str, JobConfig]) -> list[Problem]:
+    """Checkpoints that are, or lie in, a folder that another job writes; keys are what to call each config."""
+    return [
+        _shared(name, config, other, path)
+        for (name, config), (other, beside) in permutations(configs.items(), 2)
+        for path, place in _written(beside, getattr(beside, "join", None)).items()
+        if overlap(config.checkpoint, place) and (path != CHECKPOINT or name < other)  # what is mutual is told once
+    ]
+
+
+def overlap(place: str, other: str) -> bool:
+    """Whether one of two folders is the other, or lies in it."""
+    return _key(place) == _key(other) or _inside(place, other) or _inside(other, place)
+
+
+def _inside(place: str, other: str) -> bool:
+    return _key(place).startswith(_key(other).rstrip("/") + "/")
+
+
+def _shared(name: str, config: JobConfig, other: str, path: Path) -> Problem:
+    return Problem("checkpoint", config.checkpoint, f"a folder of its own; {other} has it as {'.'.join(path)}", name)
+
+
+def _read(config: JobConfig, reference: Reference | None) -> dict[Path, str]:
+    source = config.source
+    places = {
+        ("source", "delta", "path"): source.delta.path if source.delta else None,
+        ("source", "file", "path"): source.file.path if source.file else None,
+        ("reference", "delta", "path"): reference.delta.path if reference and reference.delta else None,
+    }
+    return {path: place for path, place in places.items() if place is not None}
+
+
+def _written(config: JobConfig, join: Join | None) -> dict[Path, str]:
+    sink, letters = config.sink, config.dead_letters
+    places = {
+        CHECKPOINT: config.checkpoint,
+        LEDGER: config.ledger,
+        ("join", "parked"): join.parked if join else None,
+        ("dead_letters", "delta", "path"): letters.delta.path if letters and letters.delta else None,
+        ("sink", "delta", "path"): sink.delta.path if sink.delta else None,
+        ("sink", "parquet", "path"): sink.parquet.path if sink.parquet else None,
+    }
+    return {path: place for path, place in places.items() if place is not None}
+
+
+def _key(place: str) -> str:
+    """One spelling a folder: local ones absolute, URIs without doubled slashes."""
+    scheme, colon, rest = place.partition(":")
+    if not colon or "/" in scheme:
+        return realpath(place)
+    if scheme == "file":
+        return realpath("/" + rest.lstrip("/"))
+    return f"{scheme}:/{posixpath.normpath('/' + rest.lstrip('/'))}"

@@ -1,0 +1,30 @@
+"""Why a record was not written: a closed list, in the order in which reasons are tried.
+
+The first that fits is the one a dead letter carries; the list is part of the format and only ever grows.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Reason(str, Enum):
+    """A reason code; its value is what stands in a dead letter."""
+
+    TOMBSTONE = "TOMBSTONE"  # null value where none is meant
+    TOO_LARGE = "TOO_LARGE"  # longer than max_record_bytes
+    INVALID_TEXT = "INVALID_TEXT"  # invalid UTF-8, a lone surrogate, U+0000
+    MALFORMED = "MALFORMED"  # not the format at all: truncated, BOM, garbage
+    TRAILING_DATA = "TRAILING_DATA"  # something after the value
+    DUPLICATE_KEY = "DUPLICATE_KEY"  # one key twice in one object
+    TOO_DEEP = "TOO_DEEP"  # deeper than 64 levels
+    NOT_OBJECT = "NOT_OBJECT"  # a scalar, null or a list where a record is meant
+    MISSING_REQUIRED = "MISSING_REQUIRED"  # empty, or a required field null or absent
+    WRONG_TYPE = "WRONG_TYPE"  # a field of another type than the schema's
+    OUT_OF_RANGE = "OUT_OF_RANGE"  # beyond the type's or the config's bounds
+    FUTURE = "FUTURE"  # event time too far in the future
+    CONSTRAINT = "CONSTRAINT"  # a constraint of the config failed
+    NO_REFERENCE = "NO_REFERENCE"  # no reference row for the key (on_miss: dead_letter, or wait_for passed)
+
+
+WAITING = "WAITING"  # not a dead letter: the record is parked, and tried again

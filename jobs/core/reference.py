@@ -1,0 +1,159 @@
+"""Reference tables: loaded whole, checked, swapped between batches, never older than they may be.
+
+A version that is empty, has a key twice, lost a column or changed a type is rejected and the old one kept. While the
+database is away the last good version serves until `max_staleness`, then `on_stale` decides. Every row of a batch sees one
+version, and `_reference_version` names it: `v<table version>` for Delta, the time of loading (UTC) for JDBC.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from jobs.core.config import Postgres, Reference
+from jobs.core.errors import DependencyMissing, ReferenceStale
+from jobs.core.reference_sources import DeltaReferenceSource, JdbcSource, ReferenceSource
+
+VERSION = "_reference_version"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Version:
+    """One loaded version; `rows` is cached, with VERSION as its last column."""
+
+    name: str
+    mark: Any  # what the cheap query said when it was loaded
+    rows: DataFrame
+    count: int
+
+
+class ReferenceTable:
+    """The current version of one reference table, and its refresh."""
+
+    def __init__(
+        self, spark: SparkSession, reference: Reference, postgres: Postgres | None, clock: Callable[[], datetime]
+    ) -> None:
+        """Loads the first version. Raises DependencyMissing where there is none to be had."""
+        self._settings, self._clock = reference, clock
+        self._source = source(spark, reference, postgres)
+        self.rejected = 0
+        self.listeners: list[Callable[[], None]] = []
+        try:
+            self._current = self._load(self._source.mark())
+        except (Py4JJavaError, PySparkException) as failure:
+            raise DependencyMissing(f"reference table {self._source.name} at", self._source.address, _words(failure)) from None
+        problem = defect(self._current, self._source.keys, None)
+        if problem:
+            raise DependencyMissing(f"reference table {self._source.name} at", self._source.address, problem)
+        self._good_at = self._tried_at = clock()
+
+    @property
+    def keys(self) -> list[str]:
+        return self._source.keys
+
+    @property
+    def version(self) -> str:
+        return self._current.name
+
+    def current(self) -> DataFrame:
+        """REFERENCE of the current version; hinted for a broadcast unless it is too large for one."""
+        small = self._current.count <= self._settings.broadcast_max_rows
+        return F.broadcast(self._current.rows) if small else self._current.rows.hint("shuffle_hash")
+
+    def tick(self) -> None:
+        """Refreshes when due. Raises ReferenceStale past `max_staleness` where `on_stale` is fail."""
+        now = self._clock()
+        if (now - self._tried_at).total_seconds() < self._settings.refresh.every.seconds_total:
+            return
+        self._tried_at = now
+        try:
+            problem = self._refresh()
+        except (Py4JJavaError, PySparkException) as failure:
+            problem = _words(failure)
+        if problem is None:
+            self._good_at = now
+        else:
+            self._complain(now, problem)
+
+    def _refresh(self) -> str | None:
+        """Swaps in a newer version where there is one; why not, where it was rejected."""
+        mark = self._source.mark()
+        if mark is not None and mark == self._current.mark:
+            return None
+        found = self._load(mark)
+        problem = defect(found, self._source.keys, self._current.rows.schema)
+        if problem:
+            self.rejected += 1
+            found.rows.unpersist()
+            return f"version {found.name} rejected: {problem}"
+        old, self._current = self._current, found
+        old.rows.unpersist()
+        for listener in self.listeners:
+            listener()
+        return None
+
+    def _load(self, mark: Any) -> Version:
+        name = self._source.version(mark, self._clock())
+        rows = self._source.rows(mark).withColumn(VERSION, F.lit(name)).persist()
+        try:
+            return Version(name, mark, rows, rows.count())
+        except (Py4JJavaError, PySparkException):
+            rows.unpersist()
+            raise
+
+    def _complain(self, now: datetime, problem: str) -> None:
+        age = (now - self._good_at).total_seconds()
+        limit = self._settings.max_staleness
+        log.warning("reference %s: version %s kept, %.0f s old: %s", self._source.name, self.version, age, problem)
+        if limit is not None and age > limit.seconds_total and self._settings.on_stale == "fail":
+            raise ReferenceStale(self._source.name, age, limit.seconds_total, problem)
+
+
+def source(spark: SparkSession, reference: Reference, postgres: Postgres | None) -> ReferenceSource:
+    if reference.jdbc:
+        assert postgres, "a jdbc reference comes with a database"
+        return JdbcSource(spark, reference.jdbc, postgres, reference.refresh.watermark)
+    assert reference.delta, "the config has exactly one reference table"
+    return DeltaReferenceSource(spark, reference.delta)
+
+
+def defect(version: Version, keys: list[str], known: StructType | None) -> str | None:
+    """Why a version may not be used; None for a good one. `known` is the schema of the version before."""
+    if version.count == 0:
+        return "it has no rows"
+    changed = known and _changed(known, version.rows.schema)
+    return changed or _bad_keys(version.rows, keys)
+
+
+def _changed(known: StructType, found: StructType) -> str | None:
+    types = {field.name: field.dataType.simpleString() for field in found}
+    for field in known:
+        if field.name not in types:
+            return f"column {field.name} is gone"
+        if types[field.name] != field.dataType.simpleString():
+            return f"column {field.name} became {types[field.name]}, it was {field.dataType.simpleString()}"
+    return None
+
+
+def _bad_keys(rows: DataFrame, keys: list[str]) -> str | None:
+    per_key = rows.dropna(subset=keys).groupBy(*keys).count()
+    found = per_key.agg(F.count(F.lit(1)).alias("keys"), F.count_if(F.col("count") > 1).alias("twice")).first()
+    if not found or not found["keys"]:
+        return f"no row has a key ({', '.join(keys)})"
+    return f"{found['twice']} keys ({', '.join(keys)}) stand in more than one row" if found["twice"] else None
+
+
+def _words(failure: Exception) -> str:
+    """The first line of what went wrong, without the connection's settings."""
+    text = str(failure.java_exception.getMessage()) if isinstance(failure, Py4JJavaError) else str(failure)
+    return text.strip().splitlines()[0][:300]

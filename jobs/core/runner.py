@@ -1,0 +1,126 @@
+"""The command line of a job: its config, its session, its signals, its exit code.
+
+    spark-submit jobs/<job>.py [--config FILE] [--env NAME] [--set key=value]... [--show-config]
+
+SIGTERM and SIGINT end it between batches with exit 0; a second one ends it at once. Exit codes are those of `core.errors`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pyspark.java_gateway import ensure_callback_server_started
+from pyspark.sql import SparkSession
+
+from jobs.core import layers
+from jobs.core.config import JobConfig
+from jobs.core.errors import JobError
+from jobs.core.session import session
+from jobs.core.stream import Running
+
+ConfigT = TypeVar("ConfigT", bound=JobConfig)
+HOOK_PRIORITY = 100  # before Spark's own shutdown hook, which is 50
+STOP_LIMIT_S = 120
+
+
+def main(model: type[ConfigT], start: Callable[[SparkSession, ConfigT], Running], argv: Sequence[str] | None = None) -> None:
+    """Runs a job until it ends; never returns."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    sys.exit(run(model, start, sys.argv[1:] if argv is None else argv))
+
+
+def run(model: type[ConfigT], start: Callable[[SparkSession, ConfigT], Running], argv: Sequence[str]) -> int:
+    """The exit code; a failure has been explained on standard error."""
+    asked = arguments(argv)
+    try:
+        loaded = layers.load(model, asked.config, asked.env, asked.set, os.environ, conf_dir())
+        if asked.show_config:
+            sys.stdout.write(loaded.show() + "\n")
+            return 0
+        return _stream(session(loaded.config.job, loaded.config.spark), start, loaded.config)
+    except JobError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return error.exit_code
+    except Exception:  # the last line of defence: say what it was, and end with 1
+        traceback.print_exc()
+        return 1
+
+
+def arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Raises SystemExit(2) for what it does not know."""
+    parser = argparse.ArgumentParser(add_help=True, allow_abbrev=False)
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the job's config, conf/<job>.yaml unless given")
+    parser.add_argument("--env", metavar="NAME", help="settings of one environment, conf/env/NAME.yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, over all others")
+    parser.add_argument("--show-config", action="store_true", help="print every value and where it comes from, and end")
+    return parser.parse_args(argv)
+
+
+def conf_dir() -> Path | None:
+    """Where the configs are: PATTERNS_CONF, else `conf` in the working folder (as on a cluster), else beside the package."""
+    if named := os.environ.get("PATTERNS_CONF"):
+        return Path(named)
+    here = Path.cwd() / "conf"
+    return here if (here / "defaults.yaml").is_file() else None
+
+
+def _stream(spark: SparkSession, start: Callable[[SparkSession, ConfigT], Running], config: ConfigT) -> int:
+    try:
+        running = start(spark, config)
+        hook = EndBetweenBatches(running, spark)
+        hook.install()
+        running.wait()
+        hook.done()
+        return 0
+    finally:
+        _stop_quietly(spark)
+
+
+class EndBetweenBatches:
+    """Signals to this process, and to the JVM that spark-submit made of it, ask the job to end; a second one forces it."""
+
+    class Java:
+        implements = ("java.lang.Runnable",)
+
+    def __init__(self, running: Running, spark: SparkSession) -> None:
+        self._running, self._spark = running, spark
+
+    def install(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._signalled)
+        ensure_callback_server_started(self._spark.sparkContext._gateway)
+        jvm: Any = self._spark._jvm
+        hooks, seconds = jvm.org.apache.hadoop.util.ShutdownHookManager.get(), jvm.java.util.concurrent.TimeUnit.SECONDS
+        hooks.addShutdownHook(self, HOOK_PRIORITY, STOP_LIMIT_S, seconds)
+
+    def done(self) -> None:
+        """The job has ended by itself: the JVM need not ask any more."""
+        self._running.request_stop()
+
+    def run(self) -> None:
+        """Called by the JVM when it is told to end: waits for the batch, then ends the JVM with 0."""
+        self._running.request_stop()
+        self._running.finished.wait(STOP_LIMIT_S)
+        self._spark._jvm.java.lang.Runtime.getRuntime().halt(0)
+
+    def _signalled(self, number: int, frame: Any) -> None:
+        if self._running.stop_requested:
+            sys.stderr.write("second signal: ending at once; the batch in flight will run again at the next start\n")
+            os._exit(128 + number)
+        self._running.request_stop()
+
+
+def _stop_quietly(spark: SparkSession) -> None:
+    try:
+        spark.stop()
+    except Exception:  # the JVM may be gone already; the exit code says what matters
+        logging.getLogger(__name__).debug("the session was gone already", exc_info=True)

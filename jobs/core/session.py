@@ -1,0 +1,35 @@
+"""The Spark session, alike under spark-submit, in Jupyter and in tests.
+
+Settings come from `spark-defaults.conf` (through SPARK_CONF_DIR), then from the config's `spark` map. JARs come from
+spark-submit's `--jars` or, in a local session, from PATTERNS_JARS (comma-separated paths).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def session(name: str, settings: Mapping[str, str] | None = None) -> SparkSession:
+    """The running session or a new one; `settings` are `spark.*` keys."""
+    _find_defaults()
+    builder = SparkSession.builder.appName(name)
+    for key, value in {**_local_jars(), **(settings or {})}.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+def _find_defaults() -> None:
+    if (ROOT / "spark-defaults.conf").is_file():
+        os.environ.setdefault("SPARK_CONF_DIR", str(ROOT))
+
+
+def _local_jars() -> dict[str, str]:
+    """Only where no spark-submit has set up the JVM: it has its own way for JARs."""
+    jars = os.environ.get("PATTERNS_JARS", "")
+    return {"spark.jars": jars} if jars and "PYSPARK_GATEWAY_PORT" not in os.environ else {}

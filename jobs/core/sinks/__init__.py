@@ -1,0 +1,59 @@
+"""Where rows go. A sink recognises rows that it already holds by their coordinates, so a repeated batch changes nothing.
+
+| sink | append | what it holds of a batch in doubt |
+| --- | --- | --- |
+| delta | one commit, marked with job, query, batch and offsets | rows found by coordinates, with data skipping |
+| parquet | files; a crash may leave some of a batch | the same, by row-group statistics |
+| memory | replaces the batch's rows under a named view | nothing: it ends with the process |
+| console | prints the batch | nothing |
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from json import dumps, loads
+from typing import Protocol
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Names one write: whose, of which batch, over which offsets."""
+
+    job: str
+    query_id: str
+    batch_id: int
+    start: str
+    end: str
+
+    def text(self) -> str:
+        return dumps(asdict(self))
+
+    def narrow(self, held: DataFrame) -> DataFrame:
+        """Rows that may be of this write, for data skipping; all of them where offsets are not Kafka's."""
+        start, end = (_by_partition(side) for side in (self.start, self.end))
+        if not end:
+            return held
+        lowest = min(start.get(place, 0) for place in end)
+        return held.filter(F.col("_topic").isin(*{topic for topic, _ in end}) & F.col("_offset").between(lowest, max(end.values())))
+
+
+class Sink(Protocol):
+    """A place for rows with coordinates."""
+
+    def append(self, rows: DataFrame, mark: Mark) -> None:
+        """Writes the rows in one action, or none of them that anybody sees."""
+
+    def held(self) -> DataFrame | None:
+        """`_topic, _partition, _offset` of every row it holds, to be narrowed by the caller; None where it keeps none."""
+
+
+def _by_partition(offsets: str) -> dict[tuple[str, str], int]:
+    """One Kafka offset a topic and partition; none where the text is another source's."""
+    try:
+        found = loads(offsets)[0] or {}
+        return {(topic, partition): int(offset) for topic, ps in found.items() for partition, offset in ps.items()}
+    except (AttributeError, IndexError, TypeError, ValueError, KeyError):
+        return {}

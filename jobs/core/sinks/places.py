@@ -1,0 +1,31 @@
+"""From the config to the sink, and to the ledger's place beside it."""
+
+from __future__ import annotations
+
+from pyspark.sql import SparkSession
+
+from jobs.core.config import JobConfig
+from jobs.core.sinks import Sink
+from jobs.core.sinks.tables import DeltaTableSink, ParquetSink
+from jobs.core.sinks.views import ConsoleSink, MemorySink
+
+
+def sink(spark: SparkSession, config: JobConfig) -> Sink:
+    """The sink that the config names."""
+    target = config.sink
+    if target.delta:
+        return DeltaTableSink(spark, str(target.delta.path), target.delta.partition_by)
+    if target.parquet:
+        return ParquetSink(spark, str(target.parquet.path), target.parquet.partition_by)
+    if target.memory:
+        return MemorySink(spark, target.memory.name)
+    assert target.console, "the config has exactly one sink"
+    return ConsoleSink(target.console.rows)
+
+
+def ledger_path(config: JobConfig) -> str:
+    """`_ledger/<job>` in the sink's folder, which readers and VACUUM pass over; beside the checkpoint where the sink has none."""
+    if config.ledger:
+        return str(config.ledger)
+    table = config.sink.delta or config.sink.parquet
+    return f"{table.path}/_ledger/{config.job}" if table else f"{config.checkpoint}.ledger"

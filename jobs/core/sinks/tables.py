@@ -1,0 +1,51 @@
+"""Delta and Parquet sinks: appended rows, found again by their coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs.core.files import Folder
+from jobs.core.sinks import Mark
+from jobs.core.sources import COORDINATES
+
+
+class DeltaTableSink:
+    """Appends to a Delta table at a path; the first append makes it."""
+
+    def __init__(self, spark: SparkSession, path: str, partition_by: Sequence[str] = ()) -> None:
+        self._spark, self.path, self._partition_by = spark, path, list(partition_by)
+
+    def append(self, rows: DataFrame, mark: Mark) -> None:
+        writer = rows.write.format("delta").mode("append").option("userMetadata", mark.text())
+        writer.partitionBy(*self._partition_by).save(self.path)
+
+    def held(self) -> DataFrame | None:
+        return self.rows().select(*COORDINATES) if self.exists() else None
+
+    def exists(self) -> bool:
+        return DeltaTable.isDeltaTable(self._spark, self.path)
+
+    def rows(self) -> DataFrame:
+        return self._spark.read.format("delta").load(self.path)
+
+
+class ParquetSink:
+    """Appends Parquet files to a folder."""
+
+    def __init__(self, spark: SparkSession, path: str, partition_by: Sequence[str] = ()) -> None:
+        self._spark, self.path, self._partition_by = spark, path, list(partition_by)
+
+    def append(self, rows: DataFrame, mark: Mark) -> None:
+        rows.write.mode("append").partitionBy(*self._partition_by).parquet(self.path)
+
+    def held(self) -> DataFrame | None:
+        if not any(name for name in _data_files(self._spark, self.path)):
+            return None
+        return self._spark.read.parquet(self.path).select(*COORDINATES)
+
+
+def _data_files(spark: SparkSession, path: str) -> list[str]:
+    return [info.name for info in Folder(spark, path).list() if not info.name.startswith("_")]

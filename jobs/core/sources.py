@@ -1,0 +1,125 @@
+"""Where records come from, all in one form, each with its coordinates.
+
+RECORDS  key BINARY, value BINARY, headers ARRAY<STRUCT<key: STRING, value: BINARY>>, topic STRING, partition INT,
+         offset BIGINT, timestamp TIMESTAMP                                            (kafka, file)
+EVENTS   the source's own columns, then `_topic, _partition, _offset, _timestamp`      (delta, rate)
+
+| source | topic | partition | offset |
+| --- | --- | --- | --- |
+| kafka | topic | partition | offset |
+| file | the file's path | 0 | the line's first byte |
+| delta | the data file's path | 0 | the row's index in it |
+| rate | rate | 0 | value |
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from jobs.core import kafka
+from jobs.core.config import JobConfig, KafkaSource, PathSource, RateSource
+
+RECORDS = """
+    key BINARY, value BINARY, headers ARRAY<STRUCT<key: STRING, value: BINARY>>,
+    topic STRING, partition INT, offset BIGINT, timestamp TIMESTAMP
+"""
+COORDINATES = ["_topic", "_partition", "_offset"]
+
+
+def read(spark: SparkSession, config: JobConfig) -> DataFrame:
+    """The stream: RECORDS where the source is decoded, else EVENTS. Raises DependencyMissing."""
+    source = config.source
+    if source.kafka:
+        return _kafka(spark, config, source.kafka)
+    if source.file:
+        return _files(spark, config, source.file)
+    if source.delta:
+        return _delta(spark, config, source.delta)
+    assert source.rate, "the config has exactly one source"
+    return _rate(spark, source.rate)
+
+
+def topics(source: KafkaSource) -> list[str]:
+    return [] if source.topic is None else [source.topic] if isinstance(source.topic, str) else list(source.topic)
+
+
+def _kafka(spark: SparkSession, config: JobConfig, source: KafkaSource) -> DataFrame:
+    assert config.kafka, "a kafka source comes with a broker"
+    kafka.check(spark, config.kafka, topics(source))
+    stream = spark.readStream.format("kafka").options(**kafka.spark_options(config.kafka))
+    stream = stream.option("includeHeaders", True).option("startingOffsets", _starting(source.starting_offsets))
+    for option, value in _limits(config).items():
+        stream = stream.option(option, value)
+    subscribed = ("subscribePattern", source.topic_pattern) if source.topic_pattern else ("subscribe", ",".join(topics(source)))
+    return stream.option(*subscribed).load().drop("timestampType")
+
+
+def _starting(offsets: str | dict[str, dict[str, int]]) -> str:
+    return offsets if isinstance(offsets, str) else json.dumps(offsets)
+
+
+def _limits(config: JobConfig) -> dict[str, int]:
+    limits = {
+        "maxOffsetsPerTrigger": config.scaling.max_offsets_per_trigger,
+        "minPartitions": config.scaling.min_partitions,
+    }
+    return {option: value for option, value in limits.items() if value is not None}
+
+
+def _files(spark: SparkSession, config: JobConfig, source: PathSource) -> DataFrame:
+    stream = spark.readStream.format("binaryFile").option("pathGlobFilter", "[!._]*")
+    if config.scaling.max_offsets_per_trigger:
+        stream = stream.option("maxFilesPerTrigger", config.scaling.max_offsets_per_trigger)
+    return stream.load(source.path).select("path", "content", "modificationTime").mapInArrow(split_lines, RECORDS)
+
+
+def split_lines(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """(path, content, modificationTime) -> RECORDS, a record a line; blank lines are records too, a last newline is not."""
+    for batch in batches:
+        for path, content, modified in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            yield _lines(path, content, modified)
+
+
+def _lines(path: str, content: bytes, modified: Any) -> pa.RecordBatch:
+    lines = content.split(b"\n")
+    starts = [0]
+    for line in lines:
+        starts.append(starts[-1] + len(line) + 1)
+    if not lines[-1]:
+        lines.pop()
+    count = len(lines)
+    headers = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
+    columns = {
+        "key": pa.nulls(count, pa.binary()),
+        "value": pa.array([line.removesuffix(b"\r") for line in lines], pa.binary()),
+        "headers": pa.nulls(count, headers),
+        "topic": pa.array([path] * count, pa.string()),
+        "partition": pa.array([0] * count, pa.int32()),
+        "offset": pa.array(starts[:count], pa.int64()),
+        "timestamp": pa.array([modified] * count, pa.timestamp("us", tz="UTC")),
+    }
+    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+
+
+def _delta(spark: SparkSession, config: JobConfig, source: PathSource) -> DataFrame:
+    stream = spark.readStream.format("delta")
+    if config.scaling.max_offsets_per_trigger:
+        stream = stream.option("maxFilesPerTrigger", config.scaling.max_offsets_per_trigger)
+    place = (F.col("_metadata.file_path"), F.lit(0), F.col("_metadata.row_index"), F.col("_metadata.file_modification_time"))
+    return stream.load(source.path).select("*", *_coordinates(*place))
+
+
+def _rate(spark: SparkSession, source: RateSource) -> DataFrame:
+    stream = spark.readStream.format("rate").option("rowsPerSecond", source.rows_per_second).load()
+    return stream.select("*", *_coordinates(F.lit("rate"), F.lit(0), F.col("value"), F.col("timestamp")))
+
+
+def _coordinates(topic: Any, partition: Any, offset: Any, timestamp: Any) -> list[Any]:
+    named = {"_topic": topic, "_partition": partition.cast("int"), "_offset": offset, "_timestamp": timestamp}
+    return [column.alias(name) for name, column in named.items()]

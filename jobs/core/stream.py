@@ -1,0 +1,193 @@
+"""A running job: one query, its ticker, and an end between batches.
+
+`start` wires source, decoder, transform, sinks and ledger together; a job adds its transform and what has to tick. Batches and
+ticks share one lock, so nothing changes under a batch; `foreachBatch` does not fire on an idle topic, ticks do.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from pyspark.errors import StreamingQueryException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.streaming import StreamingQuery
+
+from jobs.core import classify, dead_letters, sources
+from jobs.core.batch import Clock, MicroBatch, Outlets, Transform, utc_now
+from jobs.core.checkpoint import Checkpoint
+from jobs.core.config import JobConfig, Scaling, Trigger
+from jobs.core.ledger import Ledger
+from jobs.core.parking import Parking
+from jobs.core.release import Release
+from jobs.core.sinks import Sink
+from jobs.core.sinks.places import ledger_path, sink
+
+Tick = Callable[[], None]
+TICK_S = 0.5
+log = logging.getLogger(__name__)
+
+
+class Stopping(Exception):
+    """Raised inside a batch that has not begun yet when the job is asked to end."""
+
+
+class Running:
+    """A started job; `wait` returns when it ended as asked, and raises what ended it otherwise."""
+
+    def __init__(self, batch: MicroBatch, ticks: Sequence[Tick]) -> None:
+        self.batch = batch
+        self._ticks = list(ticks)
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self.finished = threading.Event()
+        self._failure: BaseException | None = None
+        self._ticker = threading.Thread(target=self._tick_until_stopped, name="ticker", daemon=True)
+        self.query: StreamingQuery
+
+    def begin(self, writer: Any) -> Running:
+        self.query = writer.foreachBatch(self._run).start()
+        self._ticker.start()
+        return self
+
+    @property
+    def stop_requested(self) -> bool:
+        return self._stopping.is_set()
+
+    def request_stop(self) -> None:
+        """Asks for an end between batches; returns at once."""
+        self._stopping.set()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Until the query ends (True) or the time is up (False). Raises what made it fail."""
+        waited = 0.0
+        while not self._ended():
+            if timeout_s is not None and waited >= timeout_s:
+                return False
+            waited += TICK_S
+        self._finish()
+        return True
+
+    def stop(self) -> None:
+        """Ends between batches and waits for it."""
+        self.request_stop()
+        self.wait()
+
+    def _ended(self) -> bool:
+        if self._stopping.is_set():
+            with self._lock:
+                self.query.stop()
+            return True
+        try:
+            return bool(self.query.awaitTermination(TICK_S))
+        except StreamingQueryException as failure:
+            self._failure = self._failure or failure
+            return True
+
+    def _finish(self) -> None:
+        self._stopping.set()
+        self._ticker.join()
+        if self._failure is None:
+            self._tick()
+        self.finished.set()
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self, records: DataFrame, batch_id: int) -> None:
+        while not self._lock.acquire(timeout=0.1):
+            if self._stopping.is_set():
+                raise Stopping
+        try:
+            if self._stopping.is_set():
+                raise Stopping
+            self.batch.run(records, batch_id)
+        except Stopping:
+            raise
+        except BaseException as failure:
+            self._failure = self._failure or failure
+            raise
+        finally:
+            self._lock.release()
+
+    def _tick_until_stopped(self) -> None:
+        while not self._stopping.wait(TICK_S):
+            with self._lock:
+                self._tick()
+
+    def _tick(self) -> None:
+        try:
+            for tick in self._ticks:
+                tick()
+        except Exception as failure:  # whatever it is, it has to end the job, not the ticker alone
+            self._failure = failure
+            self._stopping.set()
+
+
+def start(
+    spark: SparkSession,
+    config: JobConfig,
+    transform: Transform,
+    ticks: Sequence[Tick] = (),
+    note: Callable[[], dict[str, str]] = dict,
+    clock: Clock = utc_now,
+    parking: Parking | None = None,
+) -> Running:
+    """Starts the job. Raises DependencyMissing, LedgerMismatch before anything is written."""
+    stream = sources.read(spark, config)
+    outlets = Outlets(scaled(sink(spark, config), config.scaling), dead_letters.sink(spark, config), parking)
+    checkpoint, ledger = Checkpoint(spark, str(config.checkpoint)), Ledger(spark, ledger_path(config))
+    ledger.check(checkpoint)
+    decode = classify.decoder(config.source)
+    batch = MicroBatch(config.job, checkpoint, ledger, outlets, decode, transform, clock, note, _in_doubt(checkpoint, ledger))
+    releases = [Release(batch, parking).tick] if parking else []
+    if config.scaling.shuffle_partitions:
+        spark.conf.set("spark.sql.shuffle.partitions", str(config.scaling.shuffle_partitions))
+    writer = stream.writeStream.queryName(config.job).option("checkpointLocation", checkpoint.path)
+    return Running(batch, [*ticks, *releases]).begin(writer.trigger(**_trigger(config.trigger)))
+
+
+def parking(spark: SparkSession, path: str | None, wait_for: timedelta | None) -> Parking | None:
+    return Parking(spark, path, wait_for) if path and wait_for else None
+
+
+def scaled(target: Sink, scaling: Scaling) -> Sink:
+    """The same sink behind the config's repartition or coalesce."""
+    return Scaled(target, scaling) if scaling.repartition or scaling.coalesce else target
+
+
+class Scaled:
+    """Sets the number of tasks that write, and so of files."""
+
+    def __init__(self, target: Sink, scaling: Scaling) -> None:
+        self._target, self._scaling = target, scaling
+
+    def append(self, rows: DataFrame, mark: Any) -> None:
+        self._target.append(spread(rows, self._scaling), mark)
+
+    def held(self) -> DataFrame | None:
+        return self._target.held()
+
+
+def spread(rows: DataFrame, scaling: Scaling) -> DataFrame:
+    """ROWS -> ROWS, in as many partitions as the config says."""
+    again = scaling.repartition
+    if again:
+        by = [*([again.count] if again.count else []), *again.by]
+        rows = rows.repartition(*by)
+    return rows.coalesce(scaling.coalesce) if scaling.coalesce else rows
+
+
+def _trigger(trigger: Trigger) -> dict[str, Any]:
+    if trigger.available_now:
+        return {"availableNow": True}
+    assert trigger.every is not None, "the config has exactly one trigger"
+    return {"processingTime": f"{int(trigger.every.ms)} milliseconds"}
+
+
+def _in_doubt(checkpoint: Checkpoint, ledger: Ledger) -> bool:
+    planned = checkpoint.planned()
+    known = ledger.last_batch.batch_id if ledger.last_batch else -1
+    return bool(planned) and planned[-1] > known

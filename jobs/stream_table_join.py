@@ -1,0 +1,101 @@
+"""Join a stream with a reference table (broadcast stream-table join).
+
+In         source        one record an event, decoded by source.schema
+           reference     JDBC or Delta, one row a key
+Out        sink          stream columns, reference columns without the key, _reference_version, _topic, _partition, _offset;
+                         a reference column whose name the stream has too is called ref_<name>
+Rejected   dead_letters  key, value and headers byte for byte, coordinates, reason; misses by join.on_miss: keep (left: nulls,
+                         inner: filtered and counted), dead_letter, or wait (parked until join.wait_for)
+Delivery   exactly once into Delta and Parquet; dead letters in Kafka at least once, by coordinates
+Staleness  one version a micro-batch, at most refresh.every plus a batch old; past reference.max_staleness, on_stale decides
+Run        spark-submit jobs/stream_table_join.py --env local
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from jobs.core import runner, stream
+from jobs.core.batch import utc_now
+from jobs.core.config import Join, JoinConfig
+from jobs.core.errors import ConfigError, Problem
+from jobs.core.reasons import WAITING, Reason
+from jobs.core.reference import ReferenceTable
+from jobs.core.stream import Running
+
+
+class Config(JoinConfig):
+    """conf/stream_table_join.yaml."""
+
+
+def enrich(events: DataFrame, reference: DataFrame, join: Join) -> DataFrame:
+    """DECODED x REFERENCE -> DECODED with the reference's columns; a miss gets what `join.on_miss` says.
+
+    Null keys never match. Raises ConfigError where a key's types differ and `join.cast` does not say how.
+    """
+    check_types(events.schema, reference.schema, join)
+    added = reference_columns(events, reference, join)
+    right = reference.select(*_keys(reference, join), *added.values(), F.lit(True).alias("_matched"))
+    matched = events.join(right, _on(events, right, join), "inner" if drops_misses(join) else "left")
+    return matched.select(*_outcome(events, join), *(F.col(name) for name in added))
+
+
+def reference_columns(events: DataFrame, reference: DataFrame, join: Join) -> dict[str, Column]:
+    """Output name -> reference column, the join keys left out and clashes renamed."""
+    keys = set(join.on.values())
+    names = {name: f"ref_{name}" if name in events.columns else name for name in reference.columns if name not in keys}
+    return {out: F.col(name).alias(out) for name, out in names.items()}
+
+
+def check_types(events: StructType, reference: StructType, join: Join) -> None:
+    for left, right in join.on.items():
+        found, wanted = join.cast.get(left) or events[left].dataType.simpleString(), reference[right].dataType.simpleString()
+        if found.lower() != wanted:
+            allowed = f"{left} is {found}, {right} is {wanted}: say join.cast: {{{left}: {wanted}}}, or change a schema"
+            raise ConfigError(Problem(f"join.on.{left}", right, allowed, "conf"))
+
+
+def drops_misses(join: Join) -> bool:
+    return join.how == "inner" and join.on_miss == "keep"
+
+
+def _keys(reference: DataFrame, join: Join) -> list[Column]:
+    return [F.col(right).alias(f"_key_{right}") for right in join.on.values()]
+
+
+def _on(events: DataFrame, right: DataFrame, join: Join) -> list[Column]:
+    return [
+        (events[left].cast(join.cast[left]) if left in join.cast else events[left]) == right[f"_key_{name}"]
+        for left, name in join.on.items()
+    ]
+
+
+def _outcome(events: DataFrame, join: Join) -> list[Column]:
+    """The event's columns, with a reason where a miss is not to be kept."""
+    if join.on_miss == "keep":
+        return [F.col(name) for name in events.columns]
+    reason = Reason.NO_REFERENCE.value if join.on_miss == "dead_letter" else WAITING
+    missed = F.col("_matched").isNull()
+    detail = F.lit(f"no reference row for {', '.join(join.on)}")
+    replaced = {"_reason": F.when(missed, F.lit(reason)), "_detail": F.when(missed, detail)}
+    return [replaced[name].alias(name) if name in replaced else F.col(name) for name in events.columns]
+
+
+def start(spark: SparkSession, config: Config) -> Running:
+    """Source -> decode -> enrich -> sink, a batch at a time."""
+    reference = ReferenceTable(spark, config.reference, config.postgres, utc_now)
+    join = config.join
+    return stream.start(
+        spark,
+        config,
+        lambda events: enrich(events, reference.current(), join),
+        ticks=[reference.tick],
+        note=lambda: {"reference_version": reference.version},
+        parking=stream.parking(spark, join.parked, join.wait_for),
+    )
+
+
+if __name__ == "__main__":
+    runner.main(Config, start)

@@ -1,0 +1,311 @@
+"""The demo itself, run by scripts/demo inside the environment.
+
+Orders stream in, about one in a hundred of them bad in every way; the join runs under spark-submit; half-way through, some
+customers change in PostgreSQL, and later orders show it. Then the audit counts every record.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg2
+from _orders import customer, orders
+from _stack import Stack
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+from psycopg2.extras import execute_values
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parents[1]
+CUSTOMERS = 10_000
+CHANGED = 500
+STALL_S = 90  # the job has stopped if nothing moves for so long
+screen = Console()
+
+
+class DemoFailed(Exception):
+    """Why the demo is not what it should be."""
+
+
+def main() -> int:
+    asked = _arguments()
+    try:
+        with _folder(asked.keep) as folder:
+            _demo(asked.rows, folder, asked.keep)
+    except DemoFailed as failure:
+        print(f"demo: FAILED: {failure}")
+        return 1
+    except KeyboardInterrupt:
+        print("demo: FAILED: interrupted")
+        return 130
+    print("demo: OK")
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="The stream-table join on a real broker and a real database.")
+    parser.add_argument("--rows", type=int, default=100_000, help="how many orders stream in")
+    parser.add_argument("--keep", action="store_true", help="leave broker, database and data as they are at the end")
+    asked = parser.parse_args()
+    if asked.rows < 100:
+        parser.error(f"--rows {asked.rows}: at least 100 are needed to show anything")
+    return asked
+
+
+@contextlib.contextmanager
+def _folder(keep: bool) -> Iterator[Path]:
+    if keep:
+        yield Path(tempfile.mkdtemp(prefix="stream-patterns-demo-"))
+        return
+    with tempfile.TemporaryDirectory(prefix="stream-patterns-demo-") as name:
+        yield Path(name)
+
+
+def _demo(rows: int, folder: Path, keep: bool) -> None:
+    with _step("starting Kafka and PostgreSQL"):
+        stack = Stack.start(folder / "stack")
+    try:
+        with _step(f"making topics and {CUSTOMERS:,} customers"):
+            _topics(stack)
+            _customers(stack)
+        began = time.monotonic()
+        with _job(stack, folder) as job:
+            _stream(stack, folder, rows, job)
+            took = time.monotonic() - began
+        _report(stack, folder, rows, took)
+    finally:
+        if keep:
+            screen.print(f"kept: {folder} (scripts/stack down --dir {folder / 'stack'} stops the servers)")
+        else:
+            stack.stop()
+
+
+@contextlib.contextmanager
+def _step(what: str) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    screen.print(f"[dim]{what}: {time.monotonic() - began:.1f} s[/dim]")
+
+
+def _topics(stack: Stack) -> None:
+    admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
+    for future in admin.create_topics([NewTopic("orders", 4, 1), NewTopic("orders.dead-letters", 1, 1)]).values():
+        future.result(30)
+
+
+def _customers(stack: Stack) -> None:
+    with contextlib.closing(psycopg2.connect(**stack.dsn())) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TABLE customers (customer_id text PRIMARY KEY, name text NOT NULL, segment text NOT NULL,"
+            " country text NOT NULL, updated_at timestamptz NOT NULL DEFAULT now())"
+        )
+        made = [customer(number) for number in range(CUSTOMERS)]
+        execute_values(cursor, "INSERT INTO customers (customer_id, name, segment, country) VALUES %s", made)
+
+
+def _change_customers(stack: Stack) -> None:
+    with contextlib.closing(psycopg2.connect(**stack.dsn())) as connection, connection, connection.cursor() as cursor:
+        changed = tuple(customer(number)[0] for number in range(CHANGED))
+        cursor.execute("UPDATE customers SET segment = 'platinum', updated_at = now() WHERE customer_id IN %s", (changed,))
+
+
+def _settings(folder: Path) -> list[str]:
+    settings = {
+        "sink.delta.path": folder / "enriched_orders",
+        "checkpoint": folder / "checkpoint",
+        "trigger.every": "1s",
+        "reference.refresh.every": "1s",
+        "scaling.max_offsets_per_trigger": 20_000,
+    }
+    return [text for key, value in settings.items() for text in ("--set", f"{key}={value}")]
+
+
+@contextlib.contextmanager
+def _job(stack: Stack, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The job under spark-submit, as a user starts it; ended by SIGTERM, as a cluster ends it."""
+    submit = [str(Path(os.environ["SPARK_HOME"]) / "bin" / "spark-submit"), "--jars", os.environ["PATTERNS_JARS"]]
+    command = [*submit, str(ROOT / "jobs" / "stream_table_join.py"), "--env", "local", *_settings(folder)]
+    with (folder / "job.log").open("wb") as log:
+        environment = {**os.environ, **stack.environment()}
+        job = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
+        try:
+            yield job
+        finally:
+            code = _ended(job)
+    if code != 0:
+        raise DemoFailed(f"the job ended with exit {code}: {_last_line(folder)}")
+
+
+def _ended(job: subprocess.Popen[bytes]) -> int:
+    if job.poll() is None:
+        job.send_signal(signal.SIGTERM)
+    try:
+        return job.wait(60)
+    except subprocess.TimeoutExpired:
+        job.kill()
+        return job.wait()
+
+
+def _stream(stack: Stack, folder: Path, rows: int, job: subprocess.Popen[bytes]) -> None:
+    """Half of the orders, then changed customers, then the rest once the job has seen the change."""
+    shown = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("records"), TimeElapsedColumn()]
+    with Progress(*shown, console=screen) as progress:
+        bar = progress.add_task("starting the job", total=rows)
+
+        def seen() -> int:
+            entries = _ledger(folder)
+            progress.update(bar, completed=sum(entry["counts"]["read"] for entry in entries))
+            return sum(entry["counts"]["read"] for entry in entries)
+
+        _produce(stack, 0, rows // 2)
+        _until(lambda: seen() > 0, job, folder, seen)
+        progress.update(bar, description="joining")
+        _until(lambda: seen() >= rows // 2, job, folder, seen)
+        before = _versions(folder)
+        _change_customers(stack)
+        progress.update(bar, description=f"{CHANGED} customers changed")
+        _produce_until_newer(stack, folder, rows // 2, job, before, seen)
+        sent = _sent(stack)
+        _produce(stack, sent, rows - sent)
+        progress.update(bar, description="joining with the new version")
+        _until(lambda: seen() >= rows, job, folder, seen)
+        progress.update(bar, description="joined")
+
+
+def _produce_until_newer(
+    stack: Stack, folder: Path, first: int, job: subprocess.Popen[bytes], before: set[str], seen: Callable[[], int]
+) -> None:
+    """A record now and then, so that there are batches, until one of them was joined with a newer version."""
+
+    def newer() -> bool:
+        sent = _sent(stack)
+        if seen() >= sent:
+            _produce(stack, sent, 1)
+        return _versions(folder) != before
+
+    _until(newer, job, folder, seen)
+
+
+def _sent(stack: Stack) -> int:
+    from confluent_kafka import Consumer, TopicPartition
+
+    consumer = Consumer({"bootstrap.servers": stack.bootstrap_servers, "group.id": "demo"})
+    try:
+        return sum(consumer.get_watermark_offsets(TopicPartition("orders", p), timeout=10)[1] for p in range(4))
+    finally:
+        consumer.close()
+
+
+def _produce(stack: Stack, first: int, count: int) -> None:
+    producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "linger.ms": 20, "message.max.bytes": 8_000_000})
+    for number, value in enumerate(orders(count, CUSTOMERS, first=first), first):
+        producer.produce("orders", value=value, key=f"o{number}", partition=number % 4)
+        if number % 1000 == 0:
+            producer.poll(0)
+    if producer.flush(60):
+        raise DemoFailed("the broker did not take all orders within 60 s")
+
+
+def _until(done: Callable[[], bool], job: subprocess.Popen[bytes], folder: Path, seen: Callable[[], int]) -> None:
+    last, moved = seen(), time.monotonic()
+    while not done():
+        if job.poll() is not None:
+            raise DemoFailed(f"the job ended with exit {job.returncode}: {_last_line(folder)}")
+        if (now := seen()) != last:
+            last, moved = now, time.monotonic()
+        if time.monotonic() - moved > STALL_S:
+            raise DemoFailed(f"no batch in {STALL_S} s: {_last_line(folder)}")
+        time.sleep(0.2)
+
+
+def _ledger(folder: Path) -> list[dict[str, dict[str, int]]]:
+    path = folder / "enriched_orders" / "_ledger" / "stream_table_join"
+    found: dict[int, dict[str, dict[str, int]]] = {}
+    for file in sorted(path.glob("*.json")) if path.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):  # folded into a segment meanwhile: the next look finds it there
+            found |= {entry["seq"]: entry for entry in map(json.loads, file.read_text().splitlines())}
+    return list(found.values())
+
+
+def _versions(folder: Path) -> set[str]:
+    return {str(entry["note"]["reference_version"]) for entry in _ledger(folder)}
+
+
+def _last_line(folder: Path) -> str:
+    lines = [line for line in (folder / "job.log").read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "it wrote nothing"
+
+
+def _report(stack: Stack, folder: Path, rows: int, took_s: float) -> None:
+    """The audit and a few rows, from a session of the demo's own."""
+    os.environ.update(stack.environment())
+    from jobs.core import layers
+    from jobs.core.audit import Report, audit
+    from jobs.core.session import session
+    from jobs.stream_table_join import Config
+
+    overrides = _settings(folder)[1::2]
+    with _step("auditing"):
+        loaded = layers.load(Config, None, "local", overrides, os.environ)
+        spark = session("demo", {**loaded.config.spark, "spark.ui.enabled": "false"})
+        spark.sparkContext.setLogLevel("ERROR")
+        found: Report = audit(spark, loaded.config)
+    try:
+        joined = spark.read.format("delta").load(str(folder / "enriched_orders")).where("customer_id in ('c1', 'c499')")
+        picked = joined.orderBy("ordered_at").select("order_id", "customer_id", "segment", "amount", "_reference_version")
+        some = picked.collect()
+        missed = spark.read.format("delta").load(str(folder / "enriched_orders")).where("segment is null").count()
+    finally:
+        spark.stop()
+    _print(found, missed, took_s, [*some[:3], *some[-3:]])
+    _verdict(found, rows)
+
+
+def _print(found, missed: int, took_s: float, some) -> None:  # type: ignore[no-untyped-def]
+    summary = Table(title="stream-table join", show_header=False, title_justify="left")
+    lines = {
+        "read": f"{found.counts.read:,}",
+        "joined": f"{found.counts.written - missed:,}",
+        "missed (kept with nulls)": f"{missed:,}",
+        "dead letters": f"{found.counts.dead_letters:,}",
+        **{f"  {reason}": f"{count:,}" for reason, count in sorted(found.reasons.items())},
+        "reference versions seen": str(len(found.versions)),
+        "batches": str(found.batches),
+        "events a second, start-up included": f"{found.counts.read / took_s:,.0f}",
+        "audit": "holds" if found.holds else "DOES NOT HOLD",
+    }
+    for name, value in lines.items():
+        summary.add_row(name, value)
+    screen.print(summary)
+    rows = Table(title="one customer before and after the change", title_justify="left")
+    for name in some[0].asDict():
+        rows.add_column(name)
+    for row in some:
+        rows.add_row(*map(str, row))
+    screen.print(rows)
+
+
+def _verdict(found, rows: int) -> None:  # type: ignore[no-untyped-def]
+    broken = [f"{check.name}: {check.expected} expected, {check.found} found" for check in found.checks if not check.holds]
+    if broken:
+        raise DemoFailed("; ".join(broken))
+    if found.counts.read != rows:
+        raise DemoFailed(f"{found.counts.read} of {rows} orders were read")
+    if len(found.versions) < 2:
+        raise DemoFailed("the changed customers were never seen")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""How an integration test runs the main job: a config of its own, to the end of what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs.core import layers
+from jobs.core.audit import Report, audit
+from jobs.stream_table_join import Config, start
+
+Settings = dict[str, Any]
+
+
+class JoinJob:
+    """One configured job; every `run` is a start, all that is there, and an end."""
+
+    def __init__(self, spark: SparkSession, config: Config, path: Path) -> None:
+        self.spark, self.config, self.path = spark, config, path
+
+    def run(self) -> Report:
+        assert start(self.spark, self.config).wait(120), "the job did not end"
+        return self.audit()
+
+    def audit(self) -> Report:
+        return audit(self.spark, self.config)
+
+
+@pytest.fixture
+def configured(tmp_path: Path, stack: Any) -> Callable[..., Config]:
+    """A Config from a nested dict, read by the ordinary loader."""
+
+    def load(settings: Settings) -> Config:
+        import yaml
+
+        file = tmp_path / "job.yaml"
+        whole = {
+            "job": "join",
+            "kafka": {"bootstrap_servers": stack.bootstrap_servers},
+            "postgres": {"url": stack.jdbc_url, "user": stack.user, "password": "${POSTGRES_PASSWORD}"},
+            "checkpoint": str(tmp_path / "checkpoint"),
+            "trigger": {"available_now": True},
+            **settings,
+        }
+        file.write_text(yaml.safe_dump(whole))
+        return layers.load(Config, file, None, (), stack.environment()).config
+
+    return load
+
+
+@pytest.fixture
+def job(spark: SparkSession, configured: Callable[..., Config], tmp_path: Path) -> Callable[..., JoinJob]:
+    return lambda settings: JoinJob(spark, configured(settings), tmp_path)

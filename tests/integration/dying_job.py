@@ -1,0 +1,70 @@
+"""Runs the main job in a process of its own and kills it, JVM and all, at a named point: dying_job.py CONFIG POINT
+
+before_ledger   the batch is in the sink, its dead letters are not: neither the ledger nor Spark knows of it
+before_commit   the ledger has the batch, Spark's commit log has not
+after_ms=N      N milliseconds after the first batch began
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jobs.core import layers
+from jobs.core.batch import MicroBatch
+from jobs.core.ledger import Ledger
+from jobs.core.session import session
+from jobs.stream_table_join import Config, start
+
+
+def die(*_: Any) -> None:
+    os.killpg(0, signal.SIGKILL)
+
+
+def before(owner: type, name: str, act: Callable[..., None]) -> None:
+    """Makes `act` run before a method."""
+    original = getattr(owner, name)
+
+    def acted(self: Any, *arguments: Any) -> Any:
+        act()
+        return original(self, *arguments)
+
+    setattr(owner, name, acted)
+
+
+def after(owner: type, name: str, act: Callable[..., None]) -> None:
+    original = getattr(owner, name)
+
+    def acted(self: Any, *arguments: Any) -> Any:
+        result = original(self, *arguments)
+        act()
+        return result
+
+    setattr(owner, name, acted)
+
+
+def arm(point: str) -> None:
+    if point == "before_ledger":
+        after(MicroBatch, "_good", die)
+    elif point == "before_commit":
+        after(Ledger, "append", die)
+    else:
+        delay_s = int(point.removeprefix("after_ms=")) / 1000
+        before(MicroBatch, "run", lambda: threading.Timer(delay_s, die).start())
+
+
+def main() -> None:
+    file, point = Path(sys.argv[1]), sys.argv[2]
+    config = layers.load(Config, file, None, (), os.environ).config
+    spark = session("dying", {"spark.master": "local[1]", "spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "1"})
+    arm(point)
+    start(spark, config).wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs.core.files import Folder
+
+
+def test_a_file_is_written_once_and_read_back(spark: SparkSession, tmp_path: Path) -> None:
+    folder = Folder(spark, str(tmp_path / "new"))
+    assert not folder.exists() and folder.list() == []
+    folder.write("b", "über\n")
+    folder.write("a", "")
+    assert [info.name for info in folder.list()] == ["a", "b"]
+    assert folder.read("b") == "über\n"
+
+
+def test_an_existing_file_is_not_replaced_and_no_draft_stays(spark: SparkSession, tmp_path: Path) -> None:
+    folder = Folder(spark, str(tmp_path))
+    folder.write("a", "first")
+    with pytest.raises(FileExistsError, match="/a$"):
+        folder.write("a", "second")
+    assert folder.read("a") == "first"
+    assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".crc")] == ["a"]
+
+
+def test_a_deleted_file_is_gone(spark: SparkSession, tmp_path: Path) -> None:
+    folder = Folder(spark, str(tmp_path))
+    folder.write("a", "x")
+    folder.delete("a")
+    assert not folder.exists("a")

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from chispa import assert_df_equality
+from pyspark.sql import SparkSession
+
+from jobs.core.errors import LedgerMismatch
+from jobs.core.ledger import LEDGER, SEGMENT, Counts, Entry, Ledger, read
+
+ENTRY = Entry("batch", "join", "q1", 0, "[null]", "[1]", Counts(3, 1, 1, 1, 0), "2026-01-01T00:00:00", {"FUTURE": 1})
+
+
+@dataclass
+class FakeCheckpoint:
+    """Says what a checkpoint folder would say."""
+
+    id: str | None = "q1"
+    ends: dict[int, int] = field(default_factory=dict)
+    path: str = "cp"
+
+    def query_id(self) -> str | None:
+        return self.id
+
+    def planned(self) -> list[int]:
+        return sorted(self.ends)
+
+    def end(self, batch_id: int) -> list[int]:
+        return [self.ends[batch_id]]
+
+
+def ledger(spark: SparkSession, folder: Path, *entries: Entry) -> Ledger:
+    made = Ledger(spark, str(folder / "ledger"))
+    for entry in entries:
+        made.append(entry)
+    return made
+
+
+def batch(number: int) -> Entry:
+    return replace(ENTRY, batch_id=number, end=f"[{number + 1}]")
+
+
+def test_a_record_is_read_back_whole(spark: SparkSession, tmp_path: Path) -> None:
+    ledger(spark, tmp_path, ENTRY)
+    row = (0, "batch", "join", "q1", 0, "[null]", "[1]", (3, 1, 1, 1, 0), {"FUTURE": 1}, {}, "2026-01-01T00:00:00")
+    assert_df_equality(read(spark, str(tmp_path / "ledger")), spark.createDataFrame([row], LEDGER), ignore_nullable=True)
+
+
+def test_a_new_ledger_object_knows_the_last_batch(spark: SparkSession, tmp_path: Path) -> None:
+    ledger(spark, tmp_path, batch(0), batch(1), replace(batch(1), kind="release"))
+    again = Ledger(spark, str(tmp_path / "ledger"))
+    assert again.last_batch == batch(1)
+    assert again.holds("q1", 1) and not again.holds("q1", 2) and not again.holds("q2", 1)
+
+
+def test_a_full_segment_is_folded_and_nothing_is_read_twice(spark: SparkSession, tmp_path: Path) -> None:
+    made = ledger(spark, tmp_path, *(batch(number) for number in range(SEGMENT + 2)))
+    files = sorted(path.name for path in (tmp_path / "ledger").glob("*.json"))
+    assert files == [f"{0:020d}-{SEGMENT - 1:020d}.json", f"{SEGMENT:020d}.json", f"{SEGMENT + 1:020d}.json"]
+    assert [row.batch_id for row in read(spark, str(tmp_path / "ledger")).collect()] == list(range(SEGMENT + 2))
+    assert Ledger(spark, made.path).last_batch == batch(SEGMENT + 1)
+
+
+def test_a_fold_cut_short_before_its_deletes_counts_once(spark: SparkSession, tmp_path: Path) -> None:
+    made = ledger(spark, tmp_path, *(batch(number) for number in range(SEGMENT)))
+    (tmp_path / "ledger" / f"{5:020d}.json").write_text(json.dumps({"seq": 5, "kind": "batch", "batch_id": 5}))
+    assert read(spark, made.path).count() == SEGMENT
+    assert Ledger(spark, made.path).last_batch == batch(SEGMENT - 1)
+
+
+def test_two_writers_of_one_record_are_told_apart(spark: SparkSession, tmp_path: Path) -> None:
+    first, second = ledger(spark, tmp_path), ledger(spark, tmp_path)
+    first.append(batch(0))
+    with pytest.raises(LedgerMismatch, match="another instance"):
+        second.append(batch(0))
+
+
+@pytest.mark.parametrize(
+    ("entries", "checkpoint", "cause"),
+    [
+        ([], FakeCheckpoint(None), None),
+        ([], FakeCheckpoint(ends={0: 1}), None),
+        ([], FakeCheckpoint(ends={0: 1, 1: 2}), "batch 1 is planned but the ledger is empty"),
+        ([batch(0)], FakeCheckpoint(None), "the checkpoint is missing or empty, the sink holds batch 0 of query q1"),
+        ([batch(0)], FakeCheckpoint("q2", {0: 1}), "belongs to query q2, the sink to query q1"),
+        ([batch(0)], FakeCheckpoint(ends={0: 1}), None),
+        ([batch(0)], FakeCheckpoint(ends={0: 1, 1: 9}), None),
+        ([batch(0)], FakeCheckpoint(ends={0: 1, 1: 2, 2: 3}), "newest batch is 2, the sink's is 0"),
+        ([batch(0), batch(1)], FakeCheckpoint(ends={0: 1}), "newest batch is 0, the sink's is 1"),
+        ([batch(0)], FakeCheckpoint(ends={0: 7}), r"ends at \[7\] in the checkpoint, at \[1\] in the sink"),
+        ([batch(0)], FakeCheckpoint(ends={1: 7}), "offsets/0 is missing"),
+    ],
+)
+def test_a_checkpoint_must_continue_the_ledger(
+    spark: SparkSession, tmp_path: Path, entries: list[Entry], checkpoint: FakeCheckpoint, cause: str | None
+) -> None:
+    made = ledger(spark, tmp_path, *entries)
+    if cause is None:
+        made.check(checkpoint)  # type: ignore[arg-type]
+        return
+    with pytest.raises(LedgerMismatch, match=cause):
+        made.check(checkpoint)  # type: ignore[arg-type]

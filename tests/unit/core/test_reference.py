@@ -1,0 +1,153 @@
+"""Refresh, rejection and staleness, on a Delta table and a clock that the test turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs.core.config import Reference
+from jobs.core.errors import DependencyMissing, ReferenceStale
+from jobs.core.reference import ReferenceTable
+
+CUSTOMER = "customer_id STRING, segment STRING"
+Write = Callable[..., None]
+
+
+class Clock:
+    """A clock that stands until it is moved."""
+
+    now = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def write(rows: Callable[..., DataFrame], tmp_path: Path) -> Write:
+    """Makes the next version of the reference table."""
+
+    def version(schema: str, *values: tuple[Any, ...]) -> None:
+        frame = rows(schema, *values).write.format("delta").mode("overwrite")
+        frame.option("overwriteSchema", True).save(str(tmp_path / "customers"))
+
+    return version
+
+
+def settings(path: Path, **more: Any) -> Reference:
+    delta = {"path": str(path / "customers"), "key": "customer_id"}
+    return Reference.model_validate({"delta": delta, "refresh": {"every": "10s"}, **more})
+
+
+def seen(table: ReferenceTable) -> list[tuple[Any, ...]]:
+    return sorted(tuple(row) for row in table.current().collect())
+
+
+def test_a_new_version_is_swapped_in_when_it_is_due(spark: SparkSession, write: Write, clock: Clock, tmp_path: Path) -> None:
+    write(CUSTOMER, ("c1", "gold"))
+    table = ReferenceTable(spark, settings(tmp_path), None, clock)
+    write(CUSTOMER, ("c1", "silver"), ("c2", "gold"))
+    clock.wait(9)
+    table.tick()
+    assert seen(table) == [("c1", "gold", "v0")]
+    clock.wait(1)
+    table.tick()
+    assert seen(table) == [("c1", "silver", "v1"), ("c2", "gold", "v1")]
+
+
+def test_an_unchanged_table_is_not_loaded_again(spark: SparkSession, write: Write, clock: Clock, tmp_path: Path) -> None:
+    write(CUSTOMER, ("c1", "gold"))
+    table = ReferenceTable(spark, settings(tmp_path), None, clock)
+    before = table.current()
+    clock.wait(10)
+    table.tick()
+    assert table.current().semanticHash() == before.semanticHash() and table.rejected == 0
+
+
+@pytest.mark.parametrize(
+    ("schema", "values"),
+    [
+        (CUSTOMER, []),
+        (CUSTOMER, [(None, "gold")]),
+        (CUSTOMER, [("c1", "gold"), ("c1", "silver")]),
+        ("customer_id STRING", [("c1",)]),
+        ("customer_id STRING, segment INT", [("c1", 1)]),
+    ],
+    ids=["empty", "no key", "a key twice", "a column gone", "a type changed"],
+)
+def test_a_bad_version_is_rejected_and_the_old_one_kept(
+    spark: SparkSession, write: Write, clock: Clock, tmp_path: Path, schema: str, values: list[tuple[Any, ...]]
+) -> None:
+    write(CUSTOMER, ("c1", "gold"))
+    table = ReferenceTable(spark, settings(tmp_path), None, clock)
+    write(schema, *values)
+    clock.wait(10)
+    table.tick()
+    assert seen(table) == [("c1", "gold", "v0")] and table.rejected == 1
+    write(CUSTOMER, ("c1", "good again"))
+    clock.wait(10)
+    table.tick()
+    assert seen(table) == [("c1", "good again", "v2")]
+
+
+def test_a_column_more_is_no_defect(spark: SparkSession, write: Write, clock: Clock, tmp_path: Path) -> None:
+    write(CUSTOMER, ("c1", "gold"))
+    table = ReferenceTable(spark, settings(tmp_path), None, clock)
+    write(f"{CUSTOMER}, country STRING", ("c1", "gold", "SE"))
+    clock.wait(10)
+    table.tick()
+    assert (table.version, table.rejected) == ("v1", 0)
+
+
+def test_keys_that_are_null_may_be_many(spark: SparkSession, write: Write, clock: Clock, tmp_path: Path) -> None:
+    write(CUSTOMER, (None, "a"), (None, "b"), ("c1", "gold"))
+    assert ReferenceTable(spark, settings(tmp_path), None, clock).version == "v0"
+
+
+@pytest.mark.parametrize("values", [[], [("c1", "gold"), ("c1", "silver")]], ids=["empty", "a key twice"])
+def test_a_bad_first_version_stops_the_start(
+    spark: SparkSession, write: Write, clock: Clock, tmp_path: Path, values: list[tuple[Any, ...]]
+) -> None:
+    write(CUSTOMER, *values)
+    with pytest.raises(DependencyMissing, match="reference table .*customers"):
+        ReferenceTable(spark, settings(tmp_path), None, clock)
+
+
+def test_past_max_staleness_on_stale_decides(spark: SparkSession, write: Write, clock: Clock, tmp_path: Path) -> None:
+    write(CUSTOMER, ("c1", "gold"))
+    strict = ReferenceTable(spark, settings(tmp_path, max_staleness="25s"), None, clock)
+    patient = ReferenceTable(spark, settings(tmp_path, max_staleness="25s", on_stale="serve"), None, clock)
+    write(CUSTOMER)
+    for _ in range(2):
+        clock.wait(10)
+        strict.tick()
+        patient.tick()
+    clock.wait(10)
+    with pytest.raises(ReferenceStale, match="is 30 s old, 25 s are allowed: version v1 rejected: it has no rows"):
+        strict.tick()
+    patient.tick()
+    assert seen(patient) == [("c1", "gold", "v0")]
+
+
+def test_a_table_too_large_to_broadcast_is_shuffled(spark: SparkSession, write: Write, clock: Clock, tmp_path: Path) -> None:
+    write(CUSTOMER, *((f"c{number}", "gold") for number in range(3)))
+    plans = []
+    for limit in (3, 2):
+        table = ReferenceTable(spark, settings(tmp_path, broadcast_max_rows=limit), None, clock)
+        events = spark.range(10).selectExpr("concat('c', id) AS customer_id")
+        joined = events.join(table.current(), "customer_id", "left")
+        plans.append(joined._jdf.queryExecution().executedPlan().toString())
+    assert "BroadcastHashJoin" in plans[0]
+    assert "BroadcastHashJoin" not in plans[1] and "ShuffledHashJoin" in plans[1]
