@@ -8,6 +8,7 @@ Rejected   dead_letters  key, value and headers byte for byte, coordinates, reas
                          inner: filtered and counted), dead_letter, or wait (parked until join.wait_for)
 Delivery   exactly once into Delta and Parquet; dead letters in Kafka at least once, by coordinates
 Staleness  one version a micro-batch, at most refresh.every plus a batch old; past reference.max_staleness, on_stale decides
+Choose     the reference table fits into an executor's memory and changes slowly; else a stream-stream join or a lookup
 Run        spark-submit jobs/stream_table_join.py --env local
 """
 
@@ -46,7 +47,7 @@ def reference_columns(events: DataFrame, reference: DataFrame, join: Join) -> di
     """Output name -> reference column, the join keys left out and clashes renamed."""
     keys = set(join.on.values())
     names = {name: f"ref_{name}" if name in events.columns else name for name in reference.columns if name not in keys}
-    return {out: F.col(name).alias(out) for name, out in names.items()}
+    return {out: F.col(name).alias(out, metadata={}) for name, out in names.items()}
 
 
 def check_types(events: StructType, reference: StructType, join: Join) -> None:

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,9 +20,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg2
-from _orders import customer, orders
+from _orders import TOPIC, customer, orders
 from _stack import Stack
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from psycopg2.extras import execute_values
 from rich.console import Console
@@ -101,7 +102,7 @@ def _step(what: str) -> Iterator[None]:
 
 def _topics(stack: Stack) -> None:
     admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
-    for future in admin.create_topics([NewTopic("orders", 4, 1), NewTopic("orders.dead-letters", 1, 1)]).values():
+    for future in admin.create_topics([NewTopic("orders", 4, 1, config=TOPIC), NewTopic("orders.dead-letters", 1, 1, config=TOPIC)]).values():
         future.result(30)
 
 
@@ -145,7 +146,7 @@ def _job(stack: Stack, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         finally:
             code = _ended(job)
     if code != 0:
-        raise DemoFailed(f"the job ended with exit {code}: {_last_line(folder)}")
+        raise DemoFailed(f"the job ended with exit {code}: {_last_words(folder)}")
 
 
 def _ended(job: subprocess.Popen[bytes]) -> int:
@@ -211,22 +212,27 @@ def _sent(stack: Stack) -> int:
 def _produce(stack: Stack, first: int, count: int) -> None:
     producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "linger.ms": 20, "message.max.bytes": 8_000_000})
     for number, value in enumerate(orders(count, CUSTOMERS, first=first), first):
-        producer.produce("orders", value=value, key=f"o{number}", partition=number % 4)
+        producer.produce("orders", value=value, key=f"o{number}", partition=number % 4, on_delivery=_delivered)
         if number % 1000 == 0:
             producer.poll(0)
     if producer.flush(60):
         raise DemoFailed("the broker did not take all orders within 60 s")
 
 
+def _delivered(error: KafkaError | None, message: object) -> None:
+    if error is not None:
+        raise DemoFailed(f"the broker did not take an order: {error}")
+
+
 def _until(done: Callable[[], bool], job: subprocess.Popen[bytes], folder: Path, seen: Callable[[], int]) -> None:
     last, moved = seen(), time.monotonic()
     while not done():
         if job.poll() is not None:
-            raise DemoFailed(f"the job ended with exit {job.returncode}: {_last_line(folder)}")
+            raise DemoFailed(f"the job ended with exit {job.returncode}: {_last_words(folder)}")
         if (now := seen()) != last:
             last, moved = now, time.monotonic()
         if time.monotonic() - moved > STALL_S:
-            raise DemoFailed(f"no batch in {STALL_S} s: {_last_line(folder)}")
+            raise DemoFailed(f"no batch in {STALL_S} s: {_last_words(folder)}")
         time.sleep(0.2)
 
 
@@ -243,9 +249,13 @@ def _versions(folder: Path) -> set[str]:
     return {str(entry["note"]["reference_version"]) for entry in _ledger(folder)}
 
 
-def _last_line(folder: Path) -> str:
-    lines = [line for line in (folder / "job.log").read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "it wrote nothing"
+def _last_words(folder: Path) -> str:
+    """What the job said last, log lines aside; its whole log is kept for whoever wants to know more."""
+    text = (folder / "job.log").read_text(errors="replace")
+    kept = Path(tempfile.gettempdir()) / f"stream-patterns-demo-{os.getpid()}.log"
+    kept.write_text(text)
+    said = [line for line in text.splitlines() if re.match(r"[A-Za-z_.]+(Error|Exception|Missing|Mismatch|Refused|Stale)\b", line)]
+    return f"{said[-1] if said else 'it did not say why'} (its log: {kept})"
 
 
 def _report(stack: Stack, folder: Path, rows: int, took_s: float) -> None:
@@ -269,7 +279,7 @@ def _report(stack: Stack, folder: Path, rows: int, took_s: float) -> None:
         missed = spark.read.format("delta").load(str(folder / "enriched_orders")).where("segment is null").count()
     finally:
         spark.stop()
-    _print(found, missed, took_s, [*some[:3], *some[-3:]])
+    _print(found, missed, took_s, some if len(some) <= 6 else [*some[:3], *some[-3:]])
     _verdict(found, rows)
 
 

@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Iterator
 
+TOPIC = {"max.message.bytes": str(4 << 20)}  # one of the bad records is larger than a broker takes by default
 SEGMENTS = ("bronze", "silver", "gold")
 COUNTRIES = ("DE", "FR", "IT", "NL", "PL", "SE")
 CURRENCIES = ("EUR", "SEK", "PLN")

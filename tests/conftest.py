@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import psycopg2
 import pytest
+from _orders import TOPIC
 from _stack import Stack
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -55,7 +57,7 @@ class Broker:
     def topic(self, stem: str = "topic", partitions: int = 1) -> str:
         """A new topic under a name of its own."""
         name = f"{stem}-{uuid.uuid4().hex[:8]}"
-        for future in self._admin.create_topics([NewTopic(name, partitions, 1)]).values():
+        for future in self._admin.create_topics([NewTopic(name, partitions, 1, config=TOPIC)]).values():
             future.result(30)
         return name
 
@@ -63,8 +65,12 @@ class Broker:
         """Sends record values in order and waits until the broker has them all."""
         producer = Producer({"bootstrap.servers": self.servers, "message.max.bytes": 8_000_000})
         for value in values:
-            producer.produce(topic, value=value, partition=partition, **record)
+            producer.produce(topic, value=value, partition=partition, on_delivery=_delivered, **record)
         assert producer.flush(30) == 0
+
+
+def _delivered(error: Any, message: Any) -> None:
+    assert error is None, error
 
 
 @pytest.fixture(scope="session")
@@ -75,10 +81,9 @@ def broker(stack: Stack) -> Broker:
 @pytest.fixture(scope="session")
 def database(stack: Stack) -> Iterator[Any]:
     """An open connection, each statement a transaction of its own."""
-    with psycopg2.connect(**stack.dsn()) as connection:
+    with contextlib.closing(psycopg2.connect(**stack.dsn())) as connection:
         connection.autocommit = True
         yield connection
-    connection.close()
 
 
 @pytest.fixture

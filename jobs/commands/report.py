@@ -15,12 +15,18 @@ if TYPE_CHECKING:  # it comes with Spark, which only an audit needs
 
 def as_table(job: str, report: Report) -> RenderableType:
     """The checks, then what was counted, then the verdict."""
-    return Group(_checks(job, report), _facts(report), "audit: holds" if report.holds else "audit: DOES NOT HOLD")
+    return Group(_checks(job, report), _facts(report), f"audit: {_verdict(report)}")
 
 
 def as_json(job: str, report: Report) -> str:
     checks = [{**asdict(check), "holds": check.holds} for check in report.checks]
     return json.dumps({"job": job, "holds": report.holds, **asdict(report), "checks": checks}, indent=2)
+
+
+def _verdict(report: Report) -> str:
+    if not report.holds:
+        return "DOES NOT HOLD"
+    return "holds" if report.batches else "nothing to hold, no batch has run yet"
 
 
 def _checks(job: str, report: Report) -> Table:

@@ -94,7 +94,7 @@ class MicroBatch:
         read = decoded.observe(seen, F.count(F.lit(1)).alias("read"), F.count("_reason").alias("rejected"))
         fresh, already = self._not_held(read.filter("_reason IS NULL"), mark)
         outcome = self.transform(fresh).observe(done, F.count(F.lit(1)).alias("total"), F.count("_reason").alias("rejected"))
-        self.outlets.good.append(outcome.filter("_reason IS NULL").drop(*classify.TECHNICAL), mark)
+        self.outlets.good.append(classify.good(outcome), mark)
         before, after = seen.get, done.get
         total, rejected = after["total"], after["rejected"]
         filtered = before["read"] - before["rejected"] - already - total
@@ -111,15 +111,17 @@ class MicroBatch:
     def _rejects(self, decoded: DataFrame, mark: Mark, now: datetime) -> dict[str, int]:
         """Parks the waiting and writes the rest as dead letters; counts by reason."""
         fresh, _ = self._not_held(decoded.filter("_reason IS NULL"), mark)
-        failed = classify.rejected(decoded).unionByName(classify.rejected(self.transform(fresh)))
-        reasons = {}
-        if self.outlets.parked:
-            waiting = failed.filter(F.col("_reason") == WAITING)
-            reasons[WAITING] = self.outlets.parked.park(waiting, mark, now, self.in_doubt)
-        if self.outlets.dead:
-            letters = dead_letters.letters(failed.filter(F.col("_reason") != WAITING), self.job)
-            reasons |= dead_letters.send(self.outlets.dead, letters, mark, self.in_doubt)
-        return {reason: count for reason, count in reasons.items() if count}
+        failed = classify.rejected(decoded).unionByName(classify.rejected(self.transform(fresh))).persist()
+        try:
+            reasons = {row["_reason"]: row["count"] for row in failed.groupBy("_reason").count().collect()}
+            waiting, dead = failed.filter(F.col("_reason") == WAITING), failed.filter(F.col("_reason") != WAITING)
+            if self.outlets.parked and WAITING in reasons:
+                self.outlets.parked.park(waiting, mark, now, self.in_doubt)
+            if self.outlets.dead and reasons.keys() - {WAITING}:
+                dead_letters.send(self.outlets.dead, dead_letters.letters(dead, self.job), mark, self.in_doubt)
+        finally:
+            failed.unpersist()
+        return reasons
 
     def _entry(self, mark: Mark, counts: Counts, missing: int, reasons: dict[str, int], now: datetime) -> Entry:
         parked = reasons.pop(WAITING, 0)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from jobs.core import urls
 from jobs.core.allowed import Kind, looks_secret, wrong_option
 from jobs.core.problems import Finding
 from jobs.core.schema import Decimal, Field, Scalar, SchemaError, column_names, parse_ddl, parse_type
-from jobs.core.values import url_host, url_parameters
 
 if TYPE_CHECKING:
     from jobs.core.config import JobConfig, Join, JoinConfig, KafkaSecurity, KafkaSource, Postgres, Reference, Source
@@ -72,9 +72,10 @@ def security(given: KafkaSecurity) -> Iterator[Finding]:
 
 def encrypted(given: Postgres) -> Iterator[Finding]:
     """Away from loopback the server has to prove who it is."""
-    host = url_host(given.url)
-    mode = given.options.get("sslmode", url_parameters(given.url).get("sslmode"))
-    if host != "localhost" and host != "::1" and not host.startswith("127.") and mode != "verify-full":
+    host = urls.host(given.url)
+    modes = {given.options.get("sslmode"), urls.parameters(given.url).get("sslmode")} - {None}
+    is_here = host in ("localhost", "::1") or bool(re.fullmatch(r"127(\.[0-9]{1,3}){3}", host))
+    if not is_here and modes != {"verify-full"}:
         yield Finding(("url",), f"?sslmode=verify-full, as {host} is not this machine")
 
 
@@ -109,8 +110,8 @@ def source(given: Source) -> Iterator[Finding]:
             yield from _columns(given, columns(given))
         except SchemaError as failure:
             yield Finding(("schema",), str(failure))
-    if not 1 <= given.min_year <= given.max_year <= 9999:
-        yield Finding(("min_year",), f"a year from 1 to max_year ({given.max_year}), which is 9999 at most")
+    if given.min_year > given.max_year:
+        yield Finding(("min_year",), f"at most max_year, which is {given.max_year}")
 
 
 def _columns(given: Source, known: tuple[Field, ...] | None) -> Iterator[Finding]:

@@ -78,3 +78,9 @@ def constrain(decoded: DataFrame, constraints: Mapping[str, str]) -> DataFrame:
 def rejected(decoded: DataFrame) -> DataFrame:
     """DECODED -> what a dead letter or a parked record needs."""
     return decoded.filter("_reason IS NOT NULL").select(*COORDINATES, *TECHNICAL)
+
+
+def good(outcome: DataFrame) -> DataFrame:
+    """What a sink gets: rows without a reason, their coordinates last."""
+    own = [name for name in outcome.columns if name not in {*COORDINATES, *TECHNICAL}]
+    return outcome.filter("_reason IS NULL").select(*own, *COORDINATES)

@@ -23,9 +23,10 @@ from jobs.core.values import (
     Name,
     Offsets,
     Properties,
+    Sql,
     TableName,
     Topic,
-    Whole,
+    Year,
 )
 
 __all__ = ["Kafka", "KafkaSecurity", "Postgres", "Settings"]  # part of a config, whatever module they stand in
@@ -63,12 +64,12 @@ class Source(Settings):
     nullable: Literal["implicit", "explicit"] = "implicit"
     unknown_fields: Literal["allow", "reject"] = "allow"
     timestamps: Times | dict[Column, Times] = "rfc3339"
-    min_year: Whole = 1970
-    max_year: Whole = 2200
+    min_year: Year = 1970
+    max_year: Year = 2200
     event_time: Column | None = None
     max_future: Duration = Duration("1h")
     max_record_bytes: Bytes = Bytes("1MiB")
-    constraints: dict[Name, Line] = Field(default_factory=dict)  # name: SQL expression that must hold
+    constraints: dict[Name, Sql] = Field(default_factory=dict)  # name: SQL expression that must hold
 
     @property
     def decoded(self) -> bool:

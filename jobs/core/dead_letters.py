@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.observation import Observation
 
 from jobs.core import kafka
 from jobs.core.config import JobConfig, Kafka
-from jobs.core.reasons import Reason
 from jobs.core.sinks import Mark, Sink
 from jobs.core.sinks.tables import DeltaTableSink
 from jobs.core.sources import COORDINATES
@@ -24,6 +22,7 @@ DEAD_LETTER = """
     key BINARY, value BINARY, headers ARRAY<STRUCT<key: STRING, value: BINARY>>,
     reason STRING, detail STRING, job STRING, attempt INT, rejected_at TIMESTAMP
 """
+REQUEST_BYTES = 64 << 20  # the broker's limit decides what is too large, not this client's
 EXCEPTION = "jobs.core.reasons."  # where Spring has a Java class name
 
 
@@ -36,9 +35,8 @@ class KafkaDeadLetters:
     def append(self, rows: DataFrame, mark: Mark) -> None:
         """DEAD_LETTER -> topic."""
         sent = rows.select("key", "value", spring_headers().alias("headers"))
-        sent.write.format("kafka").options(**kafka.spark_options(self._kafka)).option("includeHeaders", True).option(
-            "topic", self._topic
-        ).save()
+        writer = sent.write.format("kafka").options(**kafka.spark_options(self._kafka))
+        writer.option("kafka.max.request.size", REQUEST_BYTES).option("topic", self._topic).save()
 
     def held(self) -> DataFrame | None:
         return None
@@ -75,13 +73,10 @@ def letters(rejected: DataFrame, job: str) -> DataFrame:
     )
 
 
-def send(place: Sink, rows: DataFrame, mark: Mark, in_doubt: bool = False) -> dict[str, int]:
-    """Writes DEAD_LETTER in one pass and counts it by reason; a batch in doubt leaves out what is there already."""
-    seen = Observation()
-    counted = rows.observe(seen, *(F.count_if(F.col("reason") == reason.value).alias(reason.value) for reason in Reason))
+def send(place: Sink, rows: DataFrame, mark: Mark, in_doubt: bool = False) -> None:
+    """Writes DEAD_LETTER; a batch in doubt leaves out what is there already."""
     held = place.held() if in_doubt else None
-    place.append(counted if held is None else counted.join(held, COORDINATES, "left_anti"), mark)
-    return {reason: count for reason, count in seen.get.items() if count}
+    place.append(rows if held is None else rows.join(mark.narrow(held), COORDINATES, "left_anti"), mark)
 
 
 def spring_headers() -> Column:

@@ -26,19 +26,18 @@ class Parking:
     def __init__(self, spark: SparkSession, path: str, wait_for: timedelta) -> None:
         self._parked = DeltaTableSink(spark, f"{path}/parked")
         self._settled = DeltaTableSink(spark, f"{path}/settled")
-        self.wait_for = wait_for
+        self._wait_for = wait_for
         self._oldest: datetime | None = None  # no record older than this still waits
 
-    def park(self, rows: DataFrame, mark: Mark, now: datetime, in_doubt: bool) -> int:
-        """Rejected rows -> PARKED; how many wait, those of an earlier attempt at the batch included."""
-        kept = rows.persist()
-        try:
-            count = kept.count()
-            if count:
-                self._parked.append(self._unknown(_parked(kept, now), in_doubt), mark)
-        finally:
-            kept.unpersist()
-        return count
+    @property
+    def patience(self) -> timedelta:
+        """How often to look at what waits: often enough that none waits much longer than it may."""
+        return self._wait_for / 4
+
+    def park(self, rows: DataFrame, mark: Mark, now: datetime, in_doubt: bool) -> None:
+        """Rejected rows -> PARKED, without those that an earlier attempt at the batch has parked."""
+        parked, held = _parked(rows, now), self._parked.held() if in_doubt else None
+        self._parked.append(parked if held is None else parked.join(mark.narrow(held), COORDINATES, "left_anti"), mark)
 
     def waiting(self) -> DataFrame | None:
         """PARKED without what is settled; None where nothing was ever parked."""
@@ -64,13 +63,9 @@ class Parking:
 
     def expire(self, outcome: DataFrame, now: datetime) -> DataFrame:
         """Outcomes that still wait and have waited too long, with their reason."""
-        late = F.col("parked_at") <= F.lit(now - self.wait_for)
+        late = F.col("parked_at") <= F.lit(now - self._wait_for)
         expired = outcome.filter(F.col("_reason").isNotNull() & late)
         return expired.withColumn("_reason", F.lit(Reason.NO_REFERENCE.value)).withColumn("_detail", F.lit("wait_for has passed"))
-
-    def _unknown(self, parked: DataFrame, in_doubt: bool) -> DataFrame:
-        held = self._parked.held() if in_doubt else None
-        return parked if held is None else parked.join(held, COORDINATES, "left_anti")
 
     def _since(self, rows: DataFrame, column: str) -> DataFrame:
         return rows if self._oldest is None else rows.filter(F.col(column) >= F.lit(self._oldest))

@@ -61,8 +61,7 @@ def refuse(findings: Iterable[Finding]) -> None:
 def explain(error: ValidationError, model: type[BaseModel], data: Any) -> list[Finding]:
     """All that pydantic found wrong, at full paths."""
     found = [(detail, _cleaned(detail, data)) for detail in error.errors(include_url=False)]
-    places = [path for detail, path in found if not _is_type(detail)]
-    told = [pair for pair in found if not (_is_type(pair[0]) and _covered(pair[1], places))]
+    told = [(detail, path) for detail, path in found if not _covered(detail, path, found)]
     return list(dict.fromkeys(finding for detail, path in told for finding in _findings(detail, path, model)))
 
 
@@ -123,10 +122,12 @@ def _cleaned(detail: ErrorDetails, data: Any) -> Path:
     return (*path, str(detail["loc"][-1])) if detail["type"] == "missing" else tuple(path)
 
 
+def _covered(detail: ErrorDetails, path: Path, found: list[tuple[ErrorDetails, Path]]) -> bool:
+    """Whether there is a better message: of a union, only the member that was meant is told of."""
+    below = any(len(place) > len(path) and place[: len(path)] == path for _, place in found)
+    beside = any(place == path and not _is_type(other) for other, place in found)
+    return below or (beside and _is_type(detail))
+
+
 def _is_type(detail: ErrorDetails) -> bool:
     return detail["type"].endswith("_type")
-
-
-def _covered(path: Path, places: list[Path]) -> bool:
-    """Whether a better message stands at the path or below: of a union, only the member that was meant is told."""
-    return any(place[: len(path)] == path for place in places)

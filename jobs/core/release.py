@@ -35,7 +35,7 @@ class Release:
         if self._tried is None:
             return True
         when, note = self._tried
-        return note != self._batch.note() or self._batch.clock() - when >= self._parking.wait_for / 4
+        return note != self._batch.note() or self._batch.clock() - when >= self._parking.patience
 
     def _try(self, waiting: DataFrame) -> None:
         kept = waiting.persist()
@@ -76,8 +76,7 @@ class Release:
     def _write(self, hits: DataFrame, expired: DataFrame, mark: Mark, already: int) -> Counts:
         written, lost = hits.count(), expired.count()
         if written:
-            rows = hits.drop("parked_at", *classify.TECHNICAL)
-            self._batch.outlets.good.append(rows, mark)
+            self._batch.outlets.good.append(classify.good(hits.drop("parked_at")), mark)
         if lost and self._batch.outlets.dead:
             dead_letters.send(self._batch.outlets.dead, dead_letters.letters(expired, self._batch.job), mark)
         return Counts(0, written + already, 0, lost, -(written + already + lost))

@@ -42,7 +42,8 @@ def run(model: type[ConfigT], start: Callable[[SparkSession, ConfigT], Running],
     """The exit code; a failure has been explained on standard error."""
     asked = arguments(argv)
     try:
-        loaded = layers.load(model, asked.config, asked.env, asked.set, os.environ, conf_dir())
+        name = Path(sys.argv[0]).stem
+        loaded = layers.load(model, asked.config, asked.env, asked.set, os.environ, layers.conf_dir(), default_name=name)
         if asked.show_config:
             sys.stdout.write(loaded.show() + "\n")
             return 0
@@ -65,15 +66,8 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def conf_dir() -> Path | None:
-    """Where the configs are: PATTERNS_CONF, else `conf` in the working folder (as on a cluster), else beside the package."""
-    if named := os.environ.get("PATTERNS_CONF"):
-        return Path(named)
-    here = Path.cwd() / "conf"
-    return here if (here / "defaults.yaml").is_file() else None
-
-
 def _stream(spark: SparkSession, start: Callable[[SparkSession, ConfigT], Running], config: ConfigT) -> int:
+    spark.sparkContext.setLogLevel("WARN")
     try:
         running = start(spark, config)
         hook = EndBetweenBatches(running, spark)
@@ -111,6 +105,16 @@ class EndBetweenBatches:
         self._running.request_stop()
         self._running.finished.wait(STOP_LIMIT_S)
         self._spark._jvm.java.lang.Runtime.getRuntime().halt(0)
+
+    def hashCode(self) -> int:
+        """The JVM keeps its hooks in a set; this and the next two are Object's."""
+        return id(self) & 0x7FFFFFFF
+
+    def equals(self, other: object) -> bool:
+        return other is self
+
+    def toString(self) -> str:
+        return type(self).__name__
 
     def _signalled(self, number: int, frame: Any) -> None:
         if self._running.stop_requested:

@@ -30,7 +30,8 @@ SYNONYMS = {
 MAX_DEPTH = 32
 MAX_PRECISION = 38
 TOKEN = re.compile(
-    r"\s+|--[^\n]*|(?P<quoted>`[^`\n]+`)|(?P<word>\w+)|(?P<text>'[^'\n]*')|(?P<sign>[<>(),:])|(?P<other>.)", re.DOTALL
+    r"\s+|--[^\n]*|(?P<quoted>`[^`\n]+`)|(?P<word>\w+)|(?P<text>'[^'\n]*')|(?P<sign>[<>(),:])|(?P<other>.)",
+    re.DOTALL | re.ASCII,
 )
 
 

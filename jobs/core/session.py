@@ -7,6 +7,7 @@ spark-submit's `--jars` or, in a local session, from PATTERNS_JARS (comma-separa
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def session(name: str, settings: Mapping[str, str] | None = None) -> SparkSession:
     """The running session or a new one; `settings` are `spark.*` keys."""
     _find_defaults()
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(name)
     for key, value in {**_local_jars(), **(settings or {})}.items():
         builder = builder.config(key, value)

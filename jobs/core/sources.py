@@ -24,11 +24,14 @@ from pyspark.sql import functions as F
 
 from jobs.core import kafka
 from jobs.core.config import JobConfig, KafkaSource, PathSource, RateSource
+from jobs.core.errors import DependencyMissing
+from jobs.core.files import Folder
 
 RECORDS = """
     key BINARY, value BINARY, headers ARRAY<STRUCT<key: STRING, value: BINARY>>,
     topic STRING, partition INT, offset BIGINT, timestamp TIMESTAMP
 """
+FILES = "path STRING, modificationTime TIMESTAMP, length BIGINT, content BINARY"
 COORDINATES = ["_topic", "_partition", "_offset"]
 
 
@@ -73,7 +76,8 @@ def _limits(config: JobConfig) -> dict[str, int]:
 
 
 def _files(spark: SparkSession, config: JobConfig, source: PathSource) -> DataFrame:
-    stream = spark.readStream.format("binaryFile").option("pathGlobFilter", "[!._]*")
+    _must_exist(spark, "folder", str(source.path))
+    stream = spark.readStream.format("binaryFile").schema(FILES).option("pathGlobFilter", "[!._]*")
     if config.scaling.max_offsets_per_trigger:
         stream = stream.option("maxFilesPerTrigger", config.scaling.max_offsets_per_trigger)
     return stream.load(source.path).select("path", "content", "modificationTime").mapInArrow(split_lines, RECORDS)
@@ -107,7 +111,13 @@ def _lines(path: str, content: bytes, modified: Any) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
 
+def _must_exist(spark: SparkSession, what: str, path: str) -> None:
+    if not Folder(spark, path).exists():
+        raise DependencyMissing(what, path, "there is nothing at this path")
+
+
 def _delta(spark: SparkSession, config: JobConfig, source: PathSource) -> DataFrame:
+    _must_exist(spark, "Delta table", str(source.path))
     stream = spark.readStream.format("delta")
     if config.scaling.max_offsets_per_trigger:
         stream = stream.option("maxFilesPerTrigger", config.scaling.max_offsets_per_trigger)

@@ -25,6 +25,7 @@ from jobs.core.parking import Parking
 from jobs.core.release import Release
 from jobs.core.sinks import Sink
 from jobs.core.sinks.places import ledger_path, sink
+from jobs.core.values import Duration
 
 Tick = Callable[[], None]
 TICK_S = 0.5
@@ -149,8 +150,8 @@ def start(
     return Running(batch, [*ticks, *releases]).begin(writer.trigger(**_trigger(config.trigger)))
 
 
-def parking(spark: SparkSession, path: str | None, wait_for: timedelta | None) -> Parking | None:
-    return Parking(spark, path, wait_for) if path and wait_for else None
+def parking(spark: SparkSession, path: str | None, wait_for: Duration | None) -> Parking | None:
+    return Parking(spark, path, timedelta(milliseconds=wait_for.ms)) if path and wait_for else None
 
 
 def scaled(target: Sink, scaling: Scaling) -> Sink:

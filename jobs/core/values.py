@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import unquote
@@ -20,7 +19,7 @@ from pydantic import (
 from pydantic import WithJsonSchema as JsonSchema
 from pydantic_core import CoreSchema, core_schema
 
-from jobs.core.allowed import POSTGRES, wrong_option
+from jobs.core import urls
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -116,53 +115,6 @@ def _data_path(text: str) -> str:
     return text
 
 
-def _jdbc_url(text: str) -> str:
-    if re.search(r"//[^/?]*@", text):
-        raise ValueError("a URL without user and password: `postgres.user` and `postgres.password` take those")
-    found = re.fullmatch(
-        r"jdbc:postgresql://([\w.-]+|\[[0-9A-Fa-f:.]+\])(?::(\d+))?/([\w-]+)(?:\?(.*))?", text, re.ASCII
-    )
-    if not found:
-        raise ValueError("a URL like jdbc:postgresql://host:5432/database")
-    if found[2] and not port_in_range(found[2]):
-        raise ValueError("a URL with a port from 1 to 65535")
-    _jdbc_parameters(url_parameters(text))
-    return text
-
-
-def _jdbc_parameters(parameters: Mapping[str, str]) -> None:
-    for name, value in parameters.items():
-        if name.lower() in ("user", "password", "sslpassword"):
-            raise ValueError("a URL without user and password: `postgres.user` and `postgres.password` take those")
-        wrong = wrong_option(name, value, POSTGRES)
-        if wrong:
-            raise ValueError(f"in the URL, {name}: {wrong}")
-
-
-def url_parameters(url: str) -> dict[str, str]:
-    """What stands behind the `?` of a JDBC URL."""
-    pairs = (pair.partition("=") for pair in url.partition("?")[2].split("&") if pair)
-    return {unquote(name): unquote(value) for name, _, value in pairs}
-
-
-def url_host(url: str) -> str:
-    """The host of a JDBC URL, without brackets."""
-    found = re.match(r"jdbc:postgresql://(\[[^\]]*\]|[^:/?]*)", url)
-    return found[1].strip("[]") if found else ""
-
-
-def port_in_range(port: str) -> bool:
-    return bool(re.fullmatch(r"[0-9]{1,5}", port)) and 1 <= int(port) <= 65535
-
-
-def _servers(text: str) -> str:
-    for server in text.split(","):
-        found = re.fullmatch(r"([\w.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]+)", server.strip(), re.ASCII)
-        if not found or not port_in_range(found[2]):
-            raise ValueError("host:port, several with commas between them, each port from 1 to 65535")
-    return text
-
-
 def _whole(value: object) -> object:
     is_whole = not isinstance(value, (bool, float))
     if not is_whole:
@@ -199,6 +151,12 @@ def _by_partition(given: object) -> dict[str, int]:
     return {partition: int(offset) for partition, offset in found.items()}
 
 
+def _sql(text: str) -> str:
+    if not text.strip():
+        raise ValueError("an SQL expression that is true for good records")
+    return text
+
+
 def _one_line(text: str) -> str:
     if not text.strip() or re.search(r"[\x00-\x1f\x7f]", text):
         raise ValueError("one line of text, not empty")
@@ -209,6 +167,7 @@ Offsets = Annotated[
     str | dict[str, dict[str, int]],
     PlainValidator(_offsets, json_schema_input_type=Literal["earliest", "latest"] | dict[str, dict[str, int]]),
 ]
+Sql = Annotated[str, AfterValidator(_sql)]
 Line = Annotated[str, AfterValidator(_one_line)]
 Column = Annotated[str, _matching(IDENTIFIER, "a column name: letters, digits and _, not beginning with a digit")]
 Name = Annotated[
@@ -220,9 +179,10 @@ TableName = Annotated[
 ]
 Topic = Annotated[str, AfterValidator(_topic)]
 DataPath = Annotated[str, AfterValidator(_data_path)]
-JdbcUrl = Annotated[str, AfterValidator(_jdbc_url)]
-Servers = Annotated[str, AfterValidator(_servers)]
+JdbcUrl = Annotated[str, AfterValidator(urls.jdbc)]
+Servers = Annotated[str, AfterValidator(urls.servers)]
 Whole = Annotated[int, BeforeValidator(_whole)]
+Year = Annotated[Whole, Field(ge=1, le=9999)]
 Count = Annotated[Whole, Field(ge=1, le=2**31 - 1)]
 Properties = Annotated[
     dict[str, str], BeforeValidator(_as_text, json_schema_input_type=dict[str, str | int | float | bool])

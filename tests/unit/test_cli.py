@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from jobs.core import audit
 from jobs.core.config import JobConfig
 from jobs.core.errors import DependencyMissing
 from jobs.core.ledger import Counts
+
+ROOT = str(Path(cli.__file__).parents[1])
 
 
 @pytest.fixture
@@ -71,7 +74,7 @@ def test_validate_takes_no_second(job: str) -> None:
 def cpu_s(*argv: str) -> float:
     """CPU time of one command, from the interpreter's start to its end."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "jobs.cli", *argv], check=True)
+    subprocess.run([sys.executable, "-m", "jobs.cli", *argv], check=True, env={**os.environ, "PYTHONPATH": ROOT})
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

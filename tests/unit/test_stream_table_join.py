@@ -66,7 +66,8 @@ def test_an_inner_join_leaves_misses_out(rows: Rows, orders: DataFrame, customer
 def test_a_miss_gets_its_reason(
     rows: Rows, orders: DataFrame, customers: DataFrame, how: Any, on_miss: Any, reason: str
 ) -> None:
-    join = Join(on={"customer_id": "customer_id"}, how=how, on_miss=on_miss)
+    waiting = {"wait_for": "1h", "parked": "data/waiting"} if on_miss == "wait" else {}
+    join = Join.model_validate({"on": {"customer_id": "customer_id"}, "how": how, "on_miss": on_miss, **waiting})
     expected = rows(
         ENRICHED,
         ("o1", "c1", 100, None, None, "gold", "v1"),

@@ -34,8 +34,10 @@ WRITTEN = [
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with a new job, as the working folder and on the path."""
+    """A folder with a new job, as the working folder and on the path; its data where a JVM from elsewhere finds it."""
     new(NAME, tmp_path)
+    config = tmp_path / f"conf/{NAME}.yaml"
+    config.write_text(config.read_text().replace("data/", f"{tmp_path}/data/"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
@@ -121,7 +123,7 @@ def test_it_runs_on_its_sample_and_the_audit_holds(
     job = find(f"{NAME}.py")
     config = load(job, Asked()).config
     module(project / f"{NAME}.py").start(spark, config).wait()
-    out = spark.read.format("delta").load(f"data/{NAME}/out").select("order_id", "amount", "size")
+    out = spark.read.format("delta").load(f"{project}/data/{NAME}/out").select("order_id", "amount", "size")
     expected = rows(
         "order_id STRING, amount DECIMAL(12,2), size STRING",
         ("o1", Decimal("250.00"), "large"),

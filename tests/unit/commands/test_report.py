@@ -40,6 +40,11 @@ def test_what_does_not_hold_is_marked() -> None:
     assert lines[-1] == ["audit:", "DOES", "NOT", "HOLD"]
 
 
+def test_a_job_that_never_ran_is_not_praised() -> None:
+    last = printed(replace(REPORT, batches=0))[-1]
+    assert " ".join(last) == "audit: nothing to hold, no batch has run yet"
+
+
 def test_json_holds_all_of_it() -> None:
     assert json.loads(as_json("orders", replace(REPORT, checks=(WRONG,)))) == {
         "job": "orders",

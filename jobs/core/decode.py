@@ -1,0 +1,185 @@
+"""Records -> DECODED: bytes in; columns, or a reason, out. Nothing stops a batch, and nothing is let through in silence.
+
+RECORDS  key BINARY, value BINARY, headers ARRAY<STRUCT<key, value>>, topic, partition, offset, timestamp
+DECODED  the event's columns, `_topic, _partition, _offset, _timestamp`, `_reason, _detail` (null for a good record), and
+         `_key, _value, _headers`, byte for byte (null for a good record, unless they are to be kept)
+
+A format is a `Decoder` (`core.decode_rows`); tombstones, size, the future, and what a rejected record carries are the same for
+all of them. What is accepted stands in `core.decode_json` and `core.decode_text`. Details never hold a payload's values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from functools import lru_cache, partial
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+from pyspark.sql import types as T
+
+from jobs.core import decode_json, decode_text
+from jobs.core.decode_columns import rows_where
+from jobs.core.decode_plan import DecodeSettings as DecodeSettings
+from jobs.core.decode_plan import Rejection
+from jobs.core.decode_rows import Decoded, Decoder
+from jobs.core.decode_scalars import now_micros
+from jobs.core.reasons import Reason
+
+FORMATS: dict[str, Callable[[DecodeSettings], Decoder]] = {
+    "json": decode_json.decoder,
+    "csv": decode_text.csv_decoder,
+    "raw": decode_text.raw_decoder,
+}
+PLACE = ("topic", "partition", "offset", "timestamp")
+RECORD = ("key", "value", "headers")
+HEADERS = T.ArrayType(T.StructType([T.StructField("key", T.StringType()), T.StructField("value", T.BinaryType())]))
+TECHNICAL = {
+    "_topic": T.StringType(),
+    "_partition": T.IntegerType(),
+    "_offset": T.LongType(),
+    "_timestamp": T.TimestampType(),
+    "_reason": T.StringType(),
+    "_detail": T.StringType(),
+    "_key": T.BinaryType(),
+    "_value": T.BinaryType(),
+    "_headers": HEADERS,
+}
+
+
+class BatchDecoder(NamedTuple):
+    """A format's decoder, with what holds for all formats."""
+
+    settings: DecodeSettings
+    read: Decoder
+    latest: int  # microseconds since 1970: an event after this is in the future
+    keep_raw: bool = False
+
+
+def decode(records: DataFrame, settings: DecodeSettings, now: datetime, keep_raw: bool = False) -> DataFrame:
+    """RECORDS -> DECODED; an event may be `max_future` after `now`."""
+    run = partial(decode_batches, settings=settings, now=now, keep_raw=keep_raw)
+    return records.select(*RECORD, *PLACE).mapInArrow(run, decoded_schema(settings))
+
+
+def decoded_schema(settings: DecodeSettings) -> T.StructType:
+    """DECODED for these settings, every column nullable."""
+    event = [T.StructField(given.name, nullable(given.dataType)) for given in settings.schema.fields]
+    return T.StructType(event + [T.StructField(name, kind) for name, kind in TECHNICAL.items()])
+
+
+def nullable(given: T.DataType) -> T.DataType:
+    """The same type, with null allowed everywhere in it."""
+    if isinstance(given, T.StructType):
+        return T.StructType([T.StructField(known.name, nullable(known.dataType)) for known in given.fields])
+    if isinstance(given, T.ArrayType):
+        return T.ArrayType(nullable(given.elementType))
+    return T.MapType(given.keyType, nullable(given.valueType)) if isinstance(given, T.MapType) else given
+
+
+def decode_batches(
+    batches: Iterable[pa.RecordBatch], settings: DecodeSettings, now: datetime, keep_raw: bool = False
+) -> Iterator[pa.RecordBatch]:
+    """What runs in the executors."""
+    decoder = batch_decoder(settings, now, keep_raw)
+    return (decode_batch(batch, decoder) for batch in batches)
+
+
+def batch_decoder(settings: DecodeSettings, now: datetime, keep_raw: bool = False) -> BatchDecoder:
+    latest = now_micros(now) + int(settings.max_future * 1_000_000)
+    return BatchDecoder(settings, format_decoder(settings), latest, keep_raw)
+
+
+@lru_cache(maxsize=8)
+def format_decoder(settings: DecodeSettings) -> Decoder:
+    """Built once a process. Raises ValueError for a format or a type that is not known."""
+    if settings.format not in FORMATS:
+        raise ValueError(f"format {settings.format}: one of {', '.join(FORMATS)}")
+    return FORMATS[settings.format](settings)
+
+
+def decode_batch(batch: pa.RecordBatch, decoder: BatchDecoder) -> pa.RecordBatch:
+    """One Arrow batch of RECORDS -> the same records as DECODED, in the same order."""
+    values = batch.column("value")
+    early = tombstones_and_giants(values, decoder.settings.max_record_bytes)
+    found = _expanded(decoder.read(_without(values, early)), early, len(values))
+    late = future(found, decoder.settings, decoder.latest)
+    rejected = {**found.rejected, **late}
+    rows = _rows(found, late)
+    event = found.columns if rows is None else [column.take(rows) for column in found.columns]
+    names = [*decoder.settings.schema.names, *TECHNICAL]
+    place = [batch.column(name) for name in PLACE]
+    ours = [*_faults(rejected, len(values)), *_record(batch, rejected, decoder)]
+    return pa.RecordBatch.from_arrays([*event, *place, *ours], names)
+
+
+def tombstones_and_giants(values: pa.Array, most: int) -> dict[int, Rejection]:
+    """The records that no decoder has to see."""
+    found: dict[int, Rejection] = {}
+    if values.null_count:
+        found = {row: Rejection(Reason.TOMBSTONE, "null value") for row in rows_where(values.is_null())}
+    longest = pc.max(pc.binary_length(values)).as_py() or 0
+    if longest > most:
+        too_long = rows_where(pc.greater(pc.binary_length(values), most))
+        found |= {row: Rejection(Reason.TOO_LARGE, f"longer than {most} bytes") for row in too_long}
+    return found
+
+
+def future(found: Decoded, settings: DecodeSettings, latest: int) -> dict[int, Rejection]:
+    """The records whose event time is after the latest allowed."""
+    if settings.event_time is None:
+        return {}
+    times = found.columns[settings.schema.names.index(settings.event_time)].cast(pa.int64())
+    newest = pc.max(times).as_py()
+    if newest is None or newest <= latest:
+        return {}
+    late = {*rows_where(pc.greater(times, latest))}
+    places = range(len(times)) if found.places is None else found.places
+    detail = f"$.{settings.event_time}: more than {settings.max_future:g} s in the future"[:200]
+    return {row: Rejection(Reason.FUTURE, detail) for row, place in enumerate(places) if place in late}
+
+
+def _without(values: pa.Array, early: dict[int, Rejection]) -> pa.Array:
+    return values.filter(pa.array([row not in early for row in range(len(values))], pa.bool_())) if early else values
+
+
+def _expanded(found: Decoded, early: dict[int, Rejection], count: int) -> Decoded:
+    """As if the decoder had seen those records too, and rejected them."""
+    if not early:
+        return found
+    seen = [row for row in range(count) if row not in early]
+    places: list[int | None] = [None] * count
+    for row, place in zip(seen, range(len(seen)) if found.places is None else found.places):
+        places[row] = place
+    return Decoded(found.columns, places, {**early, **{seen[row]: why for row, why in found.rejected.items()}})
+
+
+def _rows(found: Decoded, late: dict[int, Rejection]) -> pa.Array | None:
+    """Where each record's row is, null where it was rejected; None if they are all in their places."""
+    if found.places is None and not late:
+        return None
+    places = list(range(len(found.columns[0]))) if found.places is None else found.places
+    return pa.array(
+        [None if record in late else row for record, row in enumerate(places)] if late else places, pa.int64()
+    )
+
+
+def _faults(rejected: dict[int, Rejection], count: int) -> list[pa.Array]:
+    if not rejected:
+        return [pa.nulls(count, pa.string())] * 2
+    found = [rejected.get(row) for row in range(count)]
+    reasons = pa.array([fault and fault.reason.value for fault in found], pa.string())
+    return [reasons, pa.array([fault and fault.detail for fault in found], pa.string())]
+
+
+def _record(batch: pa.RecordBatch, rejected: dict[int, Rejection], decoder: BatchDecoder) -> list[pa.Array]:
+    """Key, value and headers: of the rejected records, or of all."""
+    given = [batch.column(name) for name in RECORD]
+    if decoder.keep_raw:
+        return given
+    if not rejected:
+        return [pa.nulls(len(batch), column.type) for column in given]
+    rows = pa.array([row if row in rejected else None for row in range(len(batch))], pa.int64())
+    return [column.take(rows) for column in given]

@@ -1,0 +1,138 @@
+"""Text columns -> typed Arrow columns, many rows a call; rows that do not fit are named, not raised.
+
+Each function accepts only what `decode_scalars` accepts, with the same value. What it leaves out is for the slow path to judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from jobs.core.decode_scalars import DAY, DOUBLE_DIGITS, SECOND, bounds
+
+MICROS = pa.timestamp("us", "UTC")
+UTC_SUFFIX, SHORTEST_UTC = "Z", len("2026-11-24T10:00:00Z")
+_DATE = (
+    r"(\d{4}-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|1\d|2[0-8]))"
+    r"|(\d\d(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-02-29)"
+)
+_TIME = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?"
+ISO_DATE = rf"^{_DATE}$"
+RFC3339 = rf"^{_DATE}[T ]{_TIME}(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$"
+SHORT_NUMBER = r"^-?\d{1,17}(\.\d{1,17})?$"
+MAX_EPOCH_S = 2**32  # up to here a double times a million is off by less than half a microsecond
+
+
+class Column(NamedTuple):
+    array: pa.Array
+    bad: list[int]  # rows that the slow path has to look at
+
+
+def cast(texts: pa.Array, target: pa.DataType, shape: str | None = None) -> Column:
+    """Null where the text is none of the type; `shape`, which most of those do not have, finds them sooner."""
+    try:
+        return Column(texts.cast(target), [])
+    except pa.ArrowInvalid:
+        if len(texts) == 1:
+            return Column(pa.nulls(1, target), [0])
+    if shape is not None:
+        found = shaped(texts, shape)
+        rest = cast(found.array, target)
+        return Column(rest.array, merged(found.bad, rest.bad))
+    return _halves(texts, target)
+
+
+def _halves(texts: pa.Array, target: pa.DataType) -> Column:
+    half = len(texts) // 2
+    left, right = cast(texts[:half], target), cast(texts[half:], target)
+    return Column(pa.concat_arrays([left.array, right.array]), left.bad + [half + row for row in right.bad])
+
+
+def shaped(texts: pa.Array, shape: str) -> Column:
+    """Null where the text does not have the shape."""
+    fits = pc.match_substring_regex(texts, shape)
+    unfit = rows_where(pc.invert(fits))
+    return Column(pc.if_else(fits, texts, None) if unfit else texts, unfit)
+
+
+def rows_where(condition: pa.Array) -> list[int]:
+    found: list[int] = pc.indices_nonzero(pc.fill_null(condition, False)).to_pylist()
+    return found
+
+
+def texts(values: pa.Array) -> pa.Array:
+    """Bytes as text, null where they are not UTF-8."""
+    try:
+        return values.cast(pa.string())
+    except pa.ArrowInvalid:
+        return pa.array([text(value) for value in values.to_pylist()], pa.string())
+
+
+def text(value: bytes) -> str | None:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def decimals(numbers: pa.Array, target: pa.Decimal128Type) -> Column:
+    """From JSON numbers as they were written; quotes and other signs do not cast."""
+    whole, scale = target.precision - target.scale, target.scale
+    digits = rf"[1-9]\d{{0,{whole - 1}}}|0" if whole else "0"
+    return cast(numbers, target, rf"^-?({digits})(\.\d{{1,{scale}}}0*)?$" if scale else rf"^-?({digits})$")
+
+
+def dates(texts: pa.Array, years: tuple[int, int]) -> Column:
+    """From YYYY-MM-DD."""
+    found = cast(texts, pa.date32(), ISO_DATE)
+    low, high = bounds(*years)
+    return _within(found, found.array.cast(pa.int32()), low // DAY, high // DAY)
+
+
+def moments(texts: pa.Array, years: tuple[int, int]) -> Column:
+    """From RFC 3339. Arrow also reads less (no seconds, `+02`), which the shape stops."""
+    in_utc = pc.and_(pc.ends_with(texts, UTC_SUFFIX), pc.greater_equal(pc.binary_length(texts), SHORTEST_UTC))
+    given = Column(texts, []) if pc.all(in_utc).as_py() is not False else shaped(texts, RFC3339)
+    found = cast(given.array, MICROS, RFC3339)
+    return within_years(Column(found.array, merged(given.bad, found.bad)), years)
+
+
+def epoch_seconds(numbers: pa.Array, years: tuple[int, int]) -> Column:
+    """From numbers no longer than a double's, up to the year 2106."""
+    short = pc.less_equal(pc.binary_length(numbers), DOUBLE_DIGITS + 1)
+    found = cast(pc.if_else(short, numbers, ""), pa.float64(), SHORT_NUMBER)
+    near = pc.less(pc.abs(found.array), float(MAX_EPOCH_S))
+    seconds = pc.if_else(near, found.array, None)
+    micros = pc.round(pc.multiply(seconds, float(SECOND)), round_mode="half_to_even").cast(pa.int64()).cast(MICROS)
+    return within_years(Column(micros, merged(found.bad, rows_where(pc.invert(near)))), years)
+
+
+def epoch_millis(numbers: pa.Array, years: tuple[int, int]) -> Column:
+    """From 64-bit integers."""
+    low, high = (micros // 1000 for micros in bounds(*years))
+    found = _within(Column(numbers, []), numbers, low, high)
+    return Column(pc.multiply(found.array, 1000).cast(MICROS), found.bad)
+
+
+def within_years(found: Column, years: tuple[int, int]) -> Column:
+    return _within(found, found.array.cast(pa.int64()), *bounds(*years))
+
+
+def finite(found: pa.Array) -> Column:
+    return Column(found, rows_where(pc.invert(pc.is_finite(found))))
+
+
+def _within(found: Column, numbers: pa.Array, low: int, high: int) -> Column:
+    """The rows outside [low, high) are bad too, and null."""
+    ends = pc.min_max(numbers)
+    if not ends["min"].is_valid or (ends["min"].as_py() >= low and ends["max"].as_py() < high):
+        return found
+    inside = pc.and_(pc.greater_equal(numbers, low), pc.less(numbers, high))
+    return Column(pc.if_else(inside, found.array, None), merged(found.bad, rows_where(pc.invert(inside))))
+
+
+def merged(*rows: Iterable[int]) -> list[int]:
+    """In order, each once."""
+    return sorted({row for some in rows for row in some})

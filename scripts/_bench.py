@@ -1,0 +1,163 @@
+"""The bench itself, run by scripts/bench inside the environment."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from _orders import TOPIC, customer, orders
+from _stack import Stack
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+from psycopg2.extras import execute_values
+from rich.console import Console
+from rich.table import Table
+
+CUSTOMERS = 100_000
+PARTITIONS = 4
+screen = Console(width=110)
+
+
+class Bench:
+    """One stack, its topics, and runs against them."""
+
+    def __init__(self, stack: Stack, folder: Path) -> None:
+        self._stack, self._folder, self._runs = stack, folder, 0
+
+    def topic(self, name: str, count: int, bad_share: float) -> str:
+        """A topic of so many orders."""
+        admin = AdminClient({"bootstrap.servers": self._stack.bootstrap_servers})
+        for future in admin.create_topics([NewTopic(name, PARTITIONS, 1, config=TOPIC), NewTopic(f"{name}.dead", 1, 1, config=TOPIC)]).values():
+            future.result(30)
+        settings = {"bootstrap.servers": self._stack.bootstrap_servers, "linger.ms": 50, "message.max.bytes": 8_000_000}
+        producer = Producer({**settings, "queue.buffering.max.messages": 1_000_000})
+        for number, value in enumerate(orders(count, CUSTOMERS, bad_share)):
+            producer.produce(name, value=value, partition=number % PARTITIONS)
+            if number % 10_000 == 0:
+                producer.poll(0.1)
+        assert producer.flush(120) == 0
+        return name
+
+    def customers(self, count: int) -> None:
+        """The reference table, made anew."""
+        with contextlib.closing(psycopg2.connect(**self._stack.dsn())) as connection, connection, connection.cursor() as cursor:
+            cursor.execute("DROP TABLE IF EXISTS customers")
+            cursor.execute(
+                "CREATE TABLE customers (customer_id text PRIMARY KEY, name text, segment text, country text,"
+                " updated_at timestamptz NOT NULL DEFAULT now())"
+            )
+            made = [customer(number) for number in range(count)]
+            execute_values(cursor, "INSERT INTO customers (customer_id, name, segment, country) VALUES %s", made, page_size=10_000)
+
+    def run(self, program: str, topic: str, batch: int) -> dict[str, Any]:
+        """One process to the end of the topic; what it measured of itself."""
+        self._runs += 1
+        place = self._folder / f"run{self._runs}"
+        settings = {
+            "source.kafka.topic": topic,
+            "dead_letters.kafka.topic": f"{topic}.dead",
+            "sink.delta.path": f"{place}/sink",
+            "checkpoint": f"{place}/checkpoint",
+            "scaling.max_offsets_per_trigger": batch,
+            "trigger.available_now": "true",
+            "trigger.every": "null",
+        }
+        asked = json.dumps({"program": program, "settings": settings})
+        script = str(Path(__file__).with_name("_bench_run.py"))
+        environment = {**os.environ, **self._stack.environment()}
+        done = subprocess.run([sys.executable, script, asked], capture_output=True, text=True, env=environment)
+        if done.returncode:
+            raise SystemExit(f"{program} on {topic} failed:\n{done.stderr[-3000:]}")
+        return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+    def pairs(self, topic: str, batch: int, count: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """(job, bare) so many times, the order changed each time."""
+        found = []
+        for number in range(count):
+            order = ["job", "bare"] if number % 2 == 0 else ["bare", "job"]
+            done = {program: self.run(program, topic, batch) for program in order}
+            found.append((done["job"], done["bare"]))
+        return found
+
+
+def join(bench: Bench, events: int, pairs: int) -> None:
+    """This job against the bare program: large batches and small ones, clean input and 1 % bad."""
+    bench.customers(CUSTOMERS)
+    shown = Table("input", "batch", "events/s job", "bare", "ratio", "CPU s/million job", "bare", "batch ms job", "bare", "ratio")
+    for name, share in (("clean", 0.0), ("1 % bad", 0.01)):
+        for batch, count in ((200_000, events), (1_000, 40_000)):
+            topic = bench.topic(f"orders-{batch}-{int(share * 100)}", count, share)
+            shown.add_row(name, f"{batch:,}", *_compared(bench.pairs(topic, batch, pairs), count, share))
+    screen.print(shown)
+
+
+def _compared(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]], count: int, share: float) -> list[str]:
+    for job, bare in pairs:
+        if bare["rows"] != count or (job["rows"] != count if share == 0 else not 0.98 * count < job["rows"] < count):
+            raise SystemExit(f"row counts are wrong: {job['rows']} and {bare['rows']} of {count}")
+    rate = [(job["events_per_s"], bare["events_per_s"]) for job, bare in pairs]
+    cpu = [(job["cpu_s"] / count * 1e6, bare["cpu_s"] / count * 1e6) for job, bare in pairs]
+    took = [(statistics.median(job["batch_ms"]), statistics.median(bare["batch_ms"])) for job, bare in pairs]
+    return [*_medians(rate), _ratio(rate), *_medians(cpu), *_medians(took), _ratio(took)]
+
+
+def _medians(pairs: Sequence[tuple[float, float]]) -> list[str]:
+    return [f"{statistics.median(side):,.0f}" for side in zip(*pairs, strict=True)]
+
+
+def _ratio(pairs: Sequence[tuple[float, float]]) -> str:
+    return f"{statistics.median(job / bare for job, bare in pairs):.2f}"
+
+
+def growth(bench: Bench, events: int) -> None:
+    """Batch time against the size of the reference table."""
+    topic, batch = bench.topic("orders", events, 0.0), 100_000
+    shown = Table("reference rows", "median batch ms", "events/s")
+    for count in (10**3, 10**4, 10**5, 10**6):
+        bench.customers(count)
+        found = bench.run("job", topic, batch)
+        shown.add_row(f"{count:,}", f"{statistics.median(found['batch_ms']):,.0f}", f"{found['events_per_s']:,.0f}")
+    screen.print(shown)
+
+
+def soak(bench: Bench, batches: int) -> None:
+    """Memory after few batches and after many."""
+    bench.customers(CUSTOMERS)
+    shown = Table("batches", "heap after collection MB", "cached partitions", "Python MB", "median of the last ten batches ms")
+    for count in (batches // 10, batches):
+        found = bench.run("job", bench.topic(f"orders-{count}", 1_000 * count, 0.01), 1_000)
+        last = statistics.median(found["batch_ms"][-10:])
+        shown.add_row(str(count), *(f"{found[key]:,.0f}" for key in ("heap_mb", "cached_blocks", "python_mb")), f"{last:,.0f}")
+    screen.print(shown)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/bench")
+    parser.add_argument("what", choices=["join", "growth", "soak"])
+    parser.add_argument("--events", type=int, default=2_000_000)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--batches", type=int, default=500)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="stream-patterns-bench-") as name, Stack.start(Path(name) / "stack") as stack:
+        bench = Bench(stack, Path(name))
+        if asked.what == "join":
+            join(bench, asked.events, asked.pairs)
+        elif asked.what == "growth":
+            growth(bench, asked.events)
+        else:
+            soak(bench, asked.batches)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

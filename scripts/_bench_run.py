@@ -1,0 +1,122 @@
+"""One measured run, in a process of its own: _bench_run.py '{"program": "job" | "bare", ...}'; prints one line of JSON.
+
+`bare` is what a careful engineer writes first: from_json, a broadcast join with a cached reference table, Delta's own sink. It
+rejects nothing, refreshes nothing and keeps no ledger.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.streaming import StreamingQuery
+
+from jobs.core import layers
+from jobs.core.session import session
+from jobs.stream_table_join import Config, start
+
+WARM = 2  # batches at the start that are not measured
+
+
+def main() -> None:
+    asked = json.loads(sys.argv[1])
+    overrides = [f"{key}={value}" for key, value in asked["settings"].items()]
+    config = layers.load(Config, None, "local", overrides, os.environ).config
+    extra = {"spark.ui.enabled": "false", "spark.sql.streaming.numRecentProgressUpdates": "100000"}
+    spark = session("bench", {**config.spark, **extra})
+    spark.sparkContext.setLogLevel("ERROR")
+    query = _job(spark, config) if asked["program"] == "job" else _bare(spark, config)
+    found = {**_rates(query), **_cpu(spark), **_memory(spark)}
+    found["rows"] = spark.read.format("delta").load(str(_path(config))).count()
+    print(json.dumps(found))
+    spark.stop()
+
+
+def _job(spark: SparkSession, config: Config) -> StreamingQuery:
+    running = start(spark, config)
+    running.wait()
+    return running.query
+
+
+def _bare(spark: SparkSession, config: Config) -> StreamingQuery:
+    query = _bare_stream(spark, config).start(str(_path(config)))
+    query.awaitTermination()
+    return query
+
+
+def _bare_stream(spark: SparkSession, config: Config) -> Any:
+    assert config.kafka and config.source.kafka and config.sink.delta
+    reader = spark.readStream.format("kafka").option("kafka.bootstrap.servers", config.kafka.bootstrap_servers)
+    reader = reader.option("subscribe", str(config.source.kafka.topic)).option("startingOffsets", "earliest")
+    records = reader.option("maxOffsetsPerTrigger", config.scaling.max_offsets_per_trigger).load()
+    parsed = records.select(F.from_json(F.col("value").cast("string"), str(config.source.schema_)).alias("e")).select("e.*")
+    customers = _customers(spark, config).persist()
+    customers.count()
+    joined = parsed.join(F.broadcast(customers), "customer_id", "left")
+    writer = joined.writeStream.format("delta").option("checkpointLocation", str(config.checkpoint))
+    return writer.partitionBy(*config.sink.delta.partition_by).trigger(availableNow=True)
+
+
+def _customers(spark: SparkSession, config: Config) -> DataFrame:
+    assert config.postgres and config.postgres.password
+    options = {
+        "url": str(config.postgres.url),
+        "user": config.postgres.user,
+        "password": config.postgres.password.get_secret_value(),
+        "driver": "org.postgresql.Driver",
+    }
+    return spark.read.format("jdbc").options(**options).option("dbtable", "customers").load()
+
+
+def _rates(query: StreamingQuery) -> dict[str, Any]:
+    """Of all batches but the first ones: events a second, and the milliseconds of each."""
+    batches = [p for p in query.recentProgress if p["numInputRows"]][WARM:]
+    took = [p["durationMs"]["triggerExecution"] for p in batches]
+    events = sum(p["numInputRows"] for p in batches)
+    return {"events_per_s": events / (sum(took) / 1000), "batch_ms": took}
+
+
+def _cpu(spark: SparkSession) -> dict[str, float]:
+    """CPU seconds so far of this process, its Python workers and the JVM."""
+    bean: Any = spark._jvm.java.lang.management.ManagementFactory.getOperatingSystemMXBean()
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    return {"cpu_s": bean.getProcessCpuTime() / 1e9 + own.ru_utime + own.ru_stime + _workers_cpu()}
+
+
+def _workers_cpu() -> float:
+    """CPU seconds of PySpark's Python workers, who are children of the JVM."""
+    tick, total = os.sysconf("SC_CLK_TCK"), 0.0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            line = (stat.parent / "cmdline").read_bytes()
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:  # it has ended meanwhile
+            continue
+        if b"pyspark.daemon" in line or b"pyspark/daemon" in line:
+            total += sum(int(fields[index]) for index in (11, 12, 13, 14)) / tick
+    return total
+
+
+def _memory(spark: SparkSession) -> dict[str, float]:
+    jvm: Any = spark._jvm
+    gc.collect()
+    jvm.System.gc()
+    heap = jvm.java.lang.management.ManagementFactory.getMemoryMXBean().getHeapMemoryUsage().getUsed()
+    blocks = sum(info.numCachedPartitions() for info in spark.sparkContext._jsc.sc().getRDDStorageInfo())
+    return {"heap_mb": heap / 2**20, "cached_blocks": blocks, "python_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def _path(config: Config) -> str:
+    assert config.sink.delta
+    return str(config.sink.delta.path)
+
+
+if __name__ == "__main__":
+    main()

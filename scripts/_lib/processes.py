@@ -1,0 +1,100 @@
+"""Servers that outlive the script, known by pid and start time: a recycled pid is never taken for ours."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+POLL_S = 0.05
+TAIL = 8  # lines of a log in an error
+
+
+class ServerFailed(Exception):
+    """A server did not start; the sentence holds the end of its log."""
+
+
+class PortTaken(ServerFailed):
+    """Another process took the port between asking for it and binding it."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A pid, and when the system says that it started."""
+
+    pid: int
+    started: str
+
+    @property
+    def alive(self) -> bool:
+        with contextlib.suppress(ChildProcessError):  # reaps it where it is our child
+            os.waitpid(self.pid, os.WNOHANG)
+        return start_time(self.pid) == self.started
+
+    def stop(self, steps: Sequence[tuple[signal.Signals, float]]) -> None:
+        """Sends each signal in turn, and waits so many seconds, until the process is gone."""
+        for number, wait_s in steps:
+            if not self.alive:
+                return
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+            until(lambda: not self.alive, wait_s)
+
+
+def start_time(pid: int) -> str | None:
+    """When `pid` started, as the system tells it; None if it does not run (a zombie does not)."""
+    stat = Path(f"/proc/{pid}/stat")
+    if Path("/proc/self/stat").exists():
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        return None if fields[0] in "ZX" else fields[19]
+    asked = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    state, _, started = asked.stdout.strip().partition(" ")
+    return None if not started or state.startswith("Z") else started.strip()
+
+
+def start(command: Sequence[str | Path], log: Path, cwd: Path, env: Mapping[str, str], **user: Any) -> Process:
+    """A server in a session of its own, with its output in `log`."""
+    with log.open("ab") as out:
+        started = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=cwd, env=env, start_new_session=True, **user
+        )
+    started.returncode = 0  # `Process` looks after it: no warning that it still runs
+    return Process(started.pid, start_time(started.pid) or "ended at once")
+
+
+def until(done: Callable[[], bool], limit_s: float) -> bool:
+    """Asks again and again until `done` or the limit; says which it was."""
+    deadline = time.monotonic() + limit_s
+    while not done():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+    return True
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that were free a moment ago, all different."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def failed(sentence: str, log: Path, seen: int) -> ServerFailed:
+    """The error for a server that did not start, with the end of what it wrote after byte `seen` of its log."""
+    with log.open("rb") as written:
+        written.seek(seen)
+        text = written.read().decode(errors="replace")
+    kind = PortTaken if "Address already in use" in text else ServerFailed
+    return kind("\n".join([f"{sentence} (log: {log}):", *text.splitlines()[-TAIL:]]))
