@@ -52,7 +52,10 @@ def reference_columns(events: DataFrame, reference: DataFrame, join: Join) -> di
 
 def check_types(events: StructType, reference: StructType, join: Join) -> None:
     for left, right in join.on.items():
-        found, wanted = join.cast.get(left) or events[left].dataType.simpleString(), reference[right].dataType.simpleString()
+        found, wanted = (
+            join.cast.get(left) or events[left].dataType.simpleString(),
+            reference[right].dataType.simpleString(),
+        )
         if found.lower() != wanted:
             allowed = f"{left} is {found}, {right} is {wanted}: say join.cast: {{{left}: {wanted}}}, or change a schema"
             raise ConfigError(Problem(f"join.on.{left}", right, allowed, "conf"))

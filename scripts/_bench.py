@@ -37,7 +37,9 @@ class Bench:
     def topic(self, name: str, count: int, bad_share: float) -> str:
         """A topic of so many orders."""
         admin = AdminClient({"bootstrap.servers": self._stack.bootstrap_servers})
-        for future in admin.create_topics([NewTopic(name, PARTITIONS, 1, config=TOPIC), NewTopic(f"{name}.dead", 1, 1, config=TOPIC)]).values():
+        for future in admin.create_topics(
+            [NewTopic(name, PARTITIONS, 1, config=TOPIC), NewTopic(f"{name}.dead", 1, 1, config=TOPIC)]
+        ).values():
             future.result(30)
         settings = {"bootstrap.servers": self._stack.bootstrap_servers, "linger.ms": 50, "message.max.bytes": 8_000_000}
         producer = Producer({**settings, "queue.buffering.max.messages": 1_000_000})
@@ -50,14 +52,20 @@ class Bench:
 
     def customers(self, count: int) -> None:
         """The reference table, made anew."""
-        with contextlib.closing(psycopg2.connect(**self._stack.dsn())) as connection, connection, connection.cursor() as cursor:
+        with (
+            contextlib.closing(psycopg2.connect(**self._stack.dsn())) as connection,
+            connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute("DROP TABLE IF EXISTS customers")
             cursor.execute(
                 "CREATE TABLE customers (customer_id text PRIMARY KEY, name text, segment text, country text,"
                 " updated_at timestamptz NOT NULL DEFAULT now())"
             )
             made = [customer(number) for number in range(count)]
-            execute_values(cursor, "INSERT INTO customers (customer_id, name, segment, country) VALUES %s", made, page_size=10_000)
+            execute_values(
+                cursor, "INSERT INTO customers (customer_id, name, segment, country) VALUES %s", made, page_size=10_000
+            )
 
     def run(self, program: str, topic: str, batch: int) -> dict[str, Any]:
         """One process to the end of the topic; what it measured of itself."""
@@ -93,7 +101,9 @@ class Bench:
 def join(bench: Bench, events: int, pairs: int) -> None:
     """This job against the bare program: large batches and small ones, clean input and 1 % bad."""
     bench.customers(CUSTOMERS)
-    shown = Table("input", "batch", "events/s job", "bare", "ratio", "CPU s/million job", "bare", "batch ms job", "bare", "ratio")
+    shown = Table(
+        "input", "batch", "events/s job", "bare", "ratio", "CPU s/million job", "bare", "batch ms job", "bare", "ratio"
+    )
     for name, share in (("clean", 0.0), ("1 % bad", 0.01)):
         for batch, count in ((200_000, events), (1_000, 40_000)):
             topic = bench.topic(f"orders-{batch}-{int(share * 100)}", count, share)
@@ -133,11 +143,15 @@ def growth(bench: Bench, events: int) -> None:
 def soak(bench: Bench, batches: int) -> None:
     """Memory after few batches and after many."""
     bench.customers(CUSTOMERS)
-    shown = Table("batches", "heap after collection MB", "cached partitions", "Python MB", "median of the last ten batches ms")
+    shown = Table(
+        "batches", "heap after collection MB", "cached partitions", "Python MB", "median of the last ten batches ms"
+    )
     for count in (batches // 10, batches):
         found = bench.run("job", bench.topic(f"orders-{count}", 1_000 * count, 0.01), 1_000)
         last = statistics.median(found["batch_ms"][-10:])
-        shown.add_row(str(count), *(f"{found[key]:,.0f}" for key in ("heap_mb", "cached_blocks", "python_mb")), f"{last:,.0f}")
+        shown.add_row(
+            str(count), *(f"{found[key]:,.0f}" for key in ("heap_mb", "cached_blocks", "python_mb")), f"{last:,.0f}"
+        )
     screen.print(shown)
 
 
@@ -148,7 +162,10 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--batches", type=int, default=500)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="stream-patterns-bench-") as name, Stack.start(Path(name) / "stack") as stack:
+    with (
+        tempfile.TemporaryDirectory(prefix="stream-patterns-bench-") as name,
+        Stack.start(Path(name) / "stack") as stack,
+    ):
         bench = Bench(stack, Path(name))
         if asked.what == "join":
             join(bench, asked.events, asked.pairs)

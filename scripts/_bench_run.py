@@ -17,6 +17,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 from jobs.core import layers
 from jobs.core.session import session
@@ -51,12 +52,14 @@ def _bare(spark: SparkSession, config: Config) -> StreamingQuery:
     return query
 
 
-def _bare_stream(spark: SparkSession, config: Config) -> Any:
+def _bare_stream(spark: SparkSession, config: Config) -> DataStreamWriter:
     assert config.kafka and config.source.kafka and config.sink.delta
     reader = spark.readStream.format("kafka").option("kafka.bootstrap.servers", config.kafka.bootstrap_servers)
     reader = reader.option("subscribe", str(config.source.kafka.topic)).option("startingOffsets", "earliest")
     records = reader.option("maxOffsetsPerTrigger", config.scaling.max_offsets_per_trigger).load()
-    parsed = records.select(F.from_json(F.col("value").cast("string"), str(config.source.schema_)).alias("e")).select("e.*")
+    parsed = records.select(F.from_json(F.col("value").cast("string"), str(config.source.schema_)).alias("e")).select(
+        "e.*"
+    )
     customers = _customers(spark, config).persist()
     customers.count()
     joined = parsed.join(F.broadcast(customers), "customer_id", "left")
@@ -85,7 +88,8 @@ def _rates(query: StreamingQuery) -> dict[str, Any]:
 
 def _cpu(spark: SparkSession) -> dict[str, float]:
     """CPU seconds so far of this process, its Python workers and the JVM."""
-    bean: Any = spark._jvm.java.lang.management.ManagementFactory.getOperatingSystemMXBean()
+    jvm: Any = spark._jvm
+    bean = jvm.java.lang.management.ManagementFactory.getOperatingSystemMXBean()
     own = resource.getrusage(resource.RUSAGE_SELF)
     return {"cpu_s": bean.getProcessCpuTime() / 1e9 + own.ru_utime + own.ru_stime + _workers_cpu()}
 
@@ -110,7 +114,11 @@ def _memory(spark: SparkSession) -> dict[str, float]:
     jvm.System.gc()
     heap = jvm.java.lang.management.ManagementFactory.getMemoryMXBean().getHeapMemoryUsage().getUsed()
     blocks = sum(info.numCachedPartitions() for info in spark.sparkContext._jsc.sc().getRDDStorageInfo())
-    return {"heap_mb": heap / 2**20, "cached_blocks": blocks, "python_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {
+        "heap_mb": heap / 2**20,
+        "cached_blocks": blocks,
+        "python_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
 
 
 def _path(config: Config) -> str:

@@ -102,7 +102,9 @@ def _step(what: str) -> Iterator[None]:
 
 def _topics(stack: Stack) -> None:
     admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
-    for future in admin.create_topics([NewTopic("orders", 4, 1, config=TOPIC), NewTopic("orders.dead-letters", 1, 1, config=TOPIC)]).values():
+    for future in admin.create_topics(
+        [NewTopic("orders", 4, 1, config=TOPIC), NewTopic("orders.dead-letters", 1, 1, config=TOPIC)]
+    ).values():
         future.result(30)
 
 
@@ -119,7 +121,9 @@ def _customers(stack: Stack) -> None:
 def _change_customers(stack: Stack) -> None:
     with contextlib.closing(psycopg2.connect(**stack.dsn())) as connection, connection, connection.cursor() as cursor:
         changed = tuple(customer(number)[0] for number in range(CHANGED))
-        cursor.execute("UPDATE customers SET segment = 'platinum', updated_at = now() WHERE customer_id IN %s", (changed,))
+        cursor.execute(
+            "UPDATE customers SET segment = 'platinum', updated_at = now() WHERE customer_id IN %s", (changed,)
+        )
 
 
 def _settings(folder: Path) -> list[str]:
@@ -161,7 +165,13 @@ def _ended(job: subprocess.Popen[bytes]) -> int:
 
 def _stream(stack: Stack, folder: Path, rows: int, job: subprocess.Popen[bytes]) -> None:
     """Half of the orders, then changed customers, then the rest once the job has seen the change."""
-    shown = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("records"), TimeElapsedColumn()]
+    shown = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("records"),
+        TimeElapsedColumn(),
+    ]
     with Progress(*shown, console=screen) as progress:
         bar = progress.add_task("starting the job", total=rows)
 
@@ -254,7 +264,11 @@ def _last_words(folder: Path) -> str:
     text = (folder / "job.log").read_text(errors="replace")
     kept = Path(tempfile.gettempdir()) / f"stream-patterns-demo-{os.getpid()}.log"
     kept.write_text(text)
-    said = [line for line in text.splitlines() if re.match(r"[A-Za-z_.]+(Error|Exception|Missing|Mismatch|Refused|Stale)\b", line)]
+    said = [
+        line
+        for line in text.splitlines()
+        if re.match(r"[A-Za-z_.]+(Error|Exception|Missing|Mismatch|Refused|Stale)\b", line)
+    ]
     return f"{said[-1] if said else 'it did not say why'} (its log: {kept})"
 
 
@@ -274,7 +288,9 @@ def _report(stack: Stack, folder: Path, rows: int, took_s: float) -> None:
         found: Report = audit(spark, loaded.config)
     try:
         joined = spark.read.format("delta").load(str(folder / "enriched_orders")).where("customer_id in ('c1', 'c499')")
-        picked = joined.orderBy("ordered_at").select("order_id", "customer_id", "segment", "amount", "_reference_version")
+        picked = joined.orderBy("ordered_at").select(
+            "order_id", "customer_id", "segment", "amount", "_reference_version"
+        )
         some = picked.collect()
         missed = spark.read.format("delta").load(str(folder / "enriched_orders")).where("segment is null").count()
     finally:
@@ -308,7 +324,9 @@ def _print(found, missed: int, took_s: float, some) -> None:  # type: ignore[no-
 
 
 def _verdict(found, rows: int) -> None:  # type: ignore[no-untyped-def]
-    broken = [f"{check.name}: {check.expected} expected, {check.found} found" for check in found.checks if not check.holds]
+    broken = [
+        f"{check.name}: {check.expected} expected, {check.found} found" for check in found.checks if not check.holds
+    ]
     if broken:
         raise DemoFailed("; ".join(broken))
     if found.counts.read != rows:

@@ -34,7 +34,9 @@ def order(number: int, customers: int, pick: random.Random) -> dict[str, object]
     }
 
 
-def orders(count: int, customers: int, bad_share: float = 0.01, seed: int = 7, first: int = 0) -> Iterator[bytes | None]:
+def orders(
+    count: int, customers: int, bad_share: float = 0.01, seed: int = 7, first: int = 0
+) -> Iterator[bytes | None]:
     """Record values; the bad ones go through all the ways of being bad in turn."""
     pick = random.Random(seed + first)
     bad = _bad_in_turn()

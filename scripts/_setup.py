@@ -17,8 +17,9 @@ __all__ = ["ROOT", "SetupFailed", "enter", "environment", "jars", "python", "spa
 
 
 def environment() -> None:
-    """Java is there, and `.venv` is what the locks say."""
+    """Python and Java will do, and `.venv` is what the locks say."""
     with one_sentence():
+        needs.python()
         needs.java()
         venv.ensure()
 

@@ -20,11 +20,12 @@ from typing import Any
 
 import _setup
 from _lib import kafka, needs, postgres
-from _lib.places import locked
+from _lib.places import locked, room
 from _lib.processes import PortTaken, Process, ServerFailed
 
 __all__ = ["ServerFailed", "Stack"]
 
+DISK_GB = 0.5
 ATTEMPTS = 3  # a free port can be taken between asking and binding
 SERVERS: dict[str, ModuleType] = {"kafka": kafka, "postgres": postgres}
 Launch = Callable[[dict[str, int]], Process]
@@ -57,6 +58,7 @@ class Stack:
         """The stack of this folder, started where it does not run yet."""
         directory = directory.absolute()
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        room(directory, DISK_GB)
         jars, java = _setup.jars("kafka"), needs.java().executable
         with locked(directory, "starting this stack"):
             return _started(directory, java, jars)

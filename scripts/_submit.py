@@ -1,127 +1,148 @@
-"""Builds what has to travel and calls spark-submit; run by scripts/submit inside the environment."""
+"""Checks the config, packs what has to travel, becomes spark-submit; run by scripts/submit inside the environment."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import importlib
 import os
-import platform
-import shutil
-import subprocess
 import sys
-import tempfile
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.core import layers
-from jobs.core.errors import JobError
+from _lib import travel
+from _lib.places import one_sentence
 
-ROOT = Path(__file__).resolve().parents[1]
-BUILD = ROOT / "build"
-LOCK = ROOT / "scripts" / "locks" / "runtime.txt"
-MINOR = "python" + ".".join(platform.python_version_tuple()[:2])
+from jobs.commands import lookup
+from jobs.commands.lookup import JobFile
+from jobs.core import layers
+from jobs.core.config import JobConfig
+from jobs.core.errors import ConfigError, JobError, Problem
+from jobs.core.keys import secret_paths
+
+ELSEWHERE = "known where the driver runs"  # stands for a secret that this machine need not have
+
+
+@dataclass(frozen=True)
+class Parcels:
+    """What travels: archives of the package, of the configs and of the Python dependencies."""
+
+    package: Path
+    configs: Path
+    dependencies: Path
 
 
 def main() -> int:
-    asked = _arguments()
+    """Returns only where something is wrong, with the exit code for it."""
+    asked = arguments(sys.argv[1:])
     try:
-        job = importlib.import_module(f"jobs.{asked.job}")
-        config = layers.load(job.Config, asked.config, asked.env, asked.set, os.environ).config
-    except ModuleNotFoundError:
-        sys.stderr.write(f"there is no job {asked.job}: `patterns list` shows those there are\n")
-        return 2
+        job = lookup.find(asked.job)
+        settings, passed_on = check(job, asked), options(asked)
     except JobError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return error.exit_code
-    return subprocess.run(command(asked, config.spark)).returncode
+    with one_sentence():
+        parcels = None if here(settings) else packed()
+        line = command(job, settings, parcels, asked.python, passed_on)
+        os.execve(line[0], line, {**os.environ, "PATTERNS_CONF_DIR": str(layers.conf_dir().absolute())})
 
 
-def command(asked: argparse.Namespace, settings: Mapping[str, str]) -> list[str]:
-    """The whole spark-submit line."""
-    travel = [f"{dependencies()}#deps", f"{configs()}#conf"]
-    python = asked.python or MINOR
-    confs = {**settings, "spark.executorEnv.PYTHONPATH": "deps", "spark.pyspark.python": python}
-    confs["spark.pyspark.driver.python"] = sys.executable
-    if asked.master:
-        confs["spark.master"] = asked.master
-    return [
-        str(Path(os.environ["SPARK_HOME"]) / "bin" / "spark-submit"),
-        *(part for key, value in confs.items() for part in ("--conf", f"{key}={value}")),
-        "--jars",
-        os.environ["PATTERNS_JARS"],
-        "--py-files",
-        str(package()),
-        "--archives",
-        ",".join(travel),
-        str(ROOT / "jobs" / f"{asked.job}.py"),
-        *_passed_on(asked),
-    ]
+def arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """`set` has the master and the deploy mode too: so the job sees what spark-submit sees."""
+    about = "Submits a job to a cluster with everything that has to travel."
+    parser = argparse.ArgumentParser(prog="scripts/submit", description=about, allow_abbrev=False)
+    parser.add_argument("job", metavar="JOB", help="a job's name, or the file of one of your own")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the config; conf/JOB.yaml unless given")
+    parser.add_argument("--env", metavar="NAME", help="settings of one environment, conf/env/NAME.yaml")
+    parser.add_argument("--master", metavar="URL", help="spark://host:7077, yarn, k8s://https://host:443, local[*]")
+    parser.add_argument("--deploy-mode", choices=["client", "cluster"], default="client", help="where the driver runs")
+    parser.add_argument("--python", metavar="PROGRAM", help=f"the workers' Python; {travel.MINOR} unless given")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, over all others")
+    asked = parser.parse_args(argv)
+    master = [f"spark.spark.master={asked.master}"] if asked.master else []
+    mode = [f"spark.spark.submit.deployMode={asked.deploy_mode}"] if asked.deploy_mode == "cluster" else []
+    asked.set = [*asked.set, *master, *mode]
+    return asked
 
 
-def package() -> Path:
-    """jobs/ as a zip, for the workers' path."""
-    return _zipped("jobs", (file for file in (ROOT / "jobs").rglob("*") if "__pycache__" not in file.parts), ROOT)
+def check(job: JobFile, asked: argparse.Namespace) -> dict[str, str]:
+    """The `spark.*` settings of the job's config. Raises ConfigError for all that the job would refuse."""
+    settings = dict(_config(job, asked).spark)
+    if "spark.master" not in settings:
+        raise _wrong("--master", "", "required, unless the config's `spark` has spark.master")
+    return settings
 
 
-def configs() -> Path:
-    """conf/ as a zip that is unpacked as `conf` in each working folder."""
-    return _zipped("conf", (ROOT / "conf").rglob("*"), ROOT / "conf")
+def _config(job: JobFile, asked: argparse.Namespace) -> JobConfig:
+    """Where the driver runs elsewhere, secrets need not be known here."""
+    try:
+        return _load(job, asked, os.environ)
+    except ConfigError as error:
+        secret = {".".join(path) for path in secret_paths(lookup.model(job))}
+        missing = {problem.path for problem in error.problems}
+        if asked.deploy_mode != "cluster" or not missing <= secret:
+            raise
+        stand_ins = {layers.PREFIX + path.upper().replace(".", "__"): ELSEWHERE for path in missing}
+        return _load(job, asked, {**os.environ, **stand_ins})
 
 
-def dependencies() -> Path:
-    """The locked Python dependencies without PySpark, as an archive that runs wherever it is unpacked."""
-    stamp = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]
-    archive = BUILD / f"deps-{MINOR}-{platform.machine()}-{stamp}.tar.gz"
-    if archive.is_file():
-        return archive
-    BUILD.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=BUILD) as folder:
-        target = Path(folder) / "deps"
-        install = [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", "--only-binary", ":all:", "--no-deps"]
-        subprocess.run([*install, "--target", str(target), "-r", str(LOCK)], check=True)
-        made = shutil.make_archive(str(Path(folder) / "made"), "gztar", target)
-        os.replace(made, archive)
-    return archive
+def _load(job: JobFile, asked: argparse.Namespace, environ: Mapping[str, str]) -> JobConfig:
+    place = layers.conf_dir()
+    model = lookup.model(job)
+    return layers.load(model, asked.config, asked.env, asked.set, environ, place, default_name=job.name).config
 
 
-def _zipped(name: str, files: Iterable[Path], base: Path) -> Path:
-    """A zip named after its content, so that a cached one is never an old one."""
-    BUILD.mkdir(exist_ok=True)
-    contents = dict(_contents(files, base))
-    stamp = hashlib.sha256(repr(sorted(contents.items())).encode()).hexdigest()[:12]
-    archive = BUILD / f"{name}-{stamp}.zip"
-    if not archive.is_file():
-        draft = archive.with_suffix(f".{os.getpid()}")
-        with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as packed:
-            for path, content in sorted(contents.items()):
-                packed.writestr(path, content)
-        os.replace(draft, archive)
-    return archive
-
-
-def _contents(files: Iterable[Path], base: Path) -> Iterator[tuple[str, bytes]]:
-    for file in files:
-        if file.is_file():
-            yield str(file.relative_to(base)), file.read_bytes()
-
-
-def _passed_on(asked: argparse.Namespace) -> list[str]:
-    named = {"--config": asked.config, "--env": asked.env}
-    given = [part for key, value in named.items() if value is not None for part in (key, str(value))]
+def options(asked: argparse.Namespace) -> list[str]:
+    """What the job itself is to be told; in cluster mode its config is one of those that travel."""
+    config = _travelling(asked.config) if asked.config and asked.deploy_mode == "cluster" else asked.config
+    named = {"--config": config, "--env": asked.env}
+    given = [part for name, value in named.items() if value is not None for part in (name, str(value))]
     return [*given, *(part for setting in asked.set for part in ("--set", setting))]
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="scripts/submit", description="Submits a job with everything that has to travel.")
-    parser.add_argument("job", help="a job of this collection: stream_table_join")
-    parser.add_argument("--config", type=Path, metavar="FILE")
-    parser.add_argument("--env", metavar="NAME", help="conf/env/NAME.yaml; cluster unless given", default="cluster")
-    parser.add_argument("--master", metavar="URL", help="spark://host:7077, yarn, k8s://..., local[*]")
-    parser.add_argument("--python", metavar="PROGRAM", help=f"Python of the workers, {MINOR} unless given")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    return parser.parse_args()
+def _travelling(config: Path) -> Path:
+    folder = layers.conf_dir().resolve()
+    if folder not in config.resolve().parents:
+        raise _wrong("--config", str(config), f"a file in {folder}, which is what travels in cluster mode")
+    return "conf" / config.resolve().relative_to(folder)
+
+
+def here(settings: Mapping[str, str]) -> bool:
+    """Whether the workers run on this machine, in this environment."""
+    return settings["spark.master"].startswith("local")
+
+
+def packed() -> Parcels:
+    return Parcels(travel.package(), travel.configs(layers.conf_dir()), travel.dependencies())
+
+
+def command(
+    job: JobFile, settings: Mapping[str, str], parcels: Parcels | None, python: str | None, passed_on: Sequence[str]
+) -> list[str]:
+    """The whole spark-submit line. Settings stand on it because some are read before the job is: memory, for one."""
+    whole = {**settings, **pythons(settings, python or (travel.MINOR if parcels else sys.executable))}
+    program = Path(os.environ["SPARK_HOME"]) / "bin" / "spark-submit"
+    confs = [part for key, value in whole.items() for part in ("--conf", f"{key}={value}")]
+    parts = [*_parts(parcels)] if parcels else []
+    return [str(program), *confs, "--jars", os.environ["PATTERNS_JARS"], *parts, str(job.path), *passed_on]
+
+
+def pythons(settings: Mapping[str, str], python: str) -> dict[str, str]:
+    """Which Python runs where, and where it finds the unpacked dependencies."""
+    if here(settings):
+        return {"spark.pyspark.python": python, "spark.pyspark.driver.python": sys.executable}
+    found = {"spark.pyspark.python": python, "spark.executorEnv.PYTHONPATH": "deps"}
+    if settings.get("spark.submit.deployMode") != "cluster":
+        return {**found, "spark.pyspark.driver.python": sys.executable}
+    return {**found, "spark.yarn.appMasterEnv.PYTHONPATH": "deps", "spark.kubernetes.driverEnv.PYTHONPATH": "deps"}
+
+
+def _parts(parcels: Parcels) -> list[str]:
+    archives = f"{parcels.dependencies}#deps,{parcels.configs}#conf"
+    return ["--py-files", str(parcels.package), "--archives", archives]
+
+
+def _wrong(what: str, value: str, allowed: str) -> ConfigError:
+    return ConfigError(Problem(what, value, allowed, "command line"))
 
 
 if __name__ == "__main__":

@@ -69,8 +69,14 @@ def audit(spark: SparkSession, config: JobConfig) -> Report:
 
 def outcomes(spark: SparkSession, config: JobConfig) -> DataFrame:
     """_topic, _partition, _offset, written, dead_letters, parked: how often each record is found where."""
-    places = {"written": _written(spark, config), "dead_letters": _dead(spark, config), "parked": _parked(spark, config)}
-    found = [frame.select(*COORDINATES, F.lit(name).alias("place")) for name, frame in places.items() if frame is not None]
+    places = {
+        "written": _written(spark, config),
+        "dead_letters": _dead(spark, config),
+        "parked": _parked(spark, config),
+    }
+    found = [
+        frame.select(*COORDINATES, F.lit(name).alias("place")) for name, frame in places.items() if frame is not None
+    ]
     empty = spark.createDataFrame([], "_topic STRING, _partition INT, _offset BIGINT, place STRING")
     counted = [F.count_if(F.col("place") == name).alias(name) for name in OUTCOMES]
     return reduce(DataFrame.unionByName, found, empty).groupBy(*COORDINATES).agg(*counted)
@@ -78,7 +84,7 @@ def outcomes(spark: SparkSession, config: JobConfig) -> DataFrame:
 
 def _ledger_checks(entries: list[Row], counts: Counts) -> Iterator[Check]:
     batches = [entry for entry in entries if entry["kind"] == "batch"]
-    pairs = zip(batches, batches[1:])  # noqa: B905 the second is one shorter on purpose
+    pairs = zip(batches, batches[1:])
     gaps = sum(earlier["end"] != later["start"] for earlier, later in pairs if earlier["query_id"] == later["query_id"])
     yield Check("ledger: batches that do not start where the one before ended", 0, gaps)
     total = counts.written + counts.filtered + counts.dead_letters + counts.parked
@@ -163,7 +169,11 @@ def _lag(spark: SparkSession, config: JobConfig, entries: list[Row]) -> int | No
     last = [entry for entry in entries if entry["kind"] == "batch"][-1]
     covered = json.loads(last["end"])[0]
     now = kafka.spans(spark, config.kafka, sources.topics(config.source.kafka) or list(covered))
-    return sum(end - covered.get(t, {}).get(str(p), first) for t, ps in now.items() for p, (first, end) in ps.items())
+    return sum(
+        end - int(covered.get(topic, {}).get(str(partition), first))
+        for topic, partitions in now.items()
+        for partition, (first, end) in partitions.items()
+    )
 
 
 def _span(entry: Row) -> int | None:
@@ -171,7 +181,10 @@ def _span(entry: Row) -> int | None:
     start, end = (json.loads(entry[side])[0] for side in ("start", "end"))
     if not isinstance(end, dict) or not all(isinstance(partitions, dict) for partitions in end.values()):
         return None
-    return sum(after - (start or {}).get(topic, {}).get(p, 0) for topic, ps in end.items() for p, after in ps.items())
+    before = start or {}
+    return sum(
+        int(after) - int(before.get(topic, {}).get(p, 0)) for topic, ps in end.items() for p, after in ps.items()
+    )
 
 
 def _text(column: Column) -> Column:

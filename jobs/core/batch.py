@@ -68,7 +68,9 @@ class MicroBatch:
 
     def _mark(self, batch_id: int) -> Mark:
         query_id = self.checkpoint.query_id()
-        start, end = (json.dumps(read(batch_id), sort_keys=True) for read in (self.checkpoint.start, self.checkpoint.end))
+        start, end = (
+            json.dumps(read(batch_id), sort_keys=True) for read in (self.checkpoint.start, self.checkpoint.end)
+        )
         return Mark(self.job, str(query_id), batch_id, start, end)
 
     def _write(self, records: DataFrame, mark: Mark) -> Entry:
@@ -93,7 +95,9 @@ class MicroBatch:
         seen, done = Observation(), Observation()
         read = decoded.observe(seen, F.count(F.lit(1)).alias("read"), F.count("_reason").alias("rejected"))
         fresh, already = self._not_held(read.filter("_reason IS NULL"), mark)
-        outcome = self.transform(fresh).observe(done, F.count(F.lit(1)).alias("total"), F.count("_reason").alias("rejected"))
+        outcome = self.transform(fresh).observe(
+            done, F.count(F.lit(1)).alias("total"), F.count("_reason").alias("rejected")
+        )
         self.outlets.good.append(classify.good(outcome), mark)
         before, after = seen.get, done.get
         total, rejected = after["total"], after["rejected"]
@@ -127,6 +131,8 @@ class MicroBatch:
         parked = reasons.pop(WAITING, 0)
         whole = Counts(counts.read, counts.written, counts.filtered, sum(reasons.values()), parked)
         if not whole.balanced():
-            raise RuntimeError(f"batch {mark.batch_id} does not add up: {whole}, {missing} were rejected on the first pass")
+            raise RuntimeError(
+                f"batch {mark.batch_id} does not add up: {whole}, {missing} were rejected on the first pass"
+            )
         place = (mark.job, mark.query_id, mark.batch_id, mark.start, mark.end)
         return Entry("batch", *place, whole, now.isoformat(), reasons, self.note())

@@ -35,7 +35,7 @@ def decoder(source: Source) -> Decode:
 def decode_settings(source: Source) -> DecodeSettings:
     return DecodeSettings(
         format=source.format,
-        schema=StructType.fromDDL(source.schema_ or "value STRING"),
+        schema=_schema(source),
         required=tuple(source.required),
         nullable=source.nullable,
         unknown_fields=source.unknown_fields,
@@ -46,6 +46,12 @@ def decode_settings(source: Source) -> DecodeSettings:
         max_future=source.max_future.seconds_total,
         max_record_bytes=int(source.max_record_bytes),
     )
+
+
+def _schema(source: Source) -> StructType:
+    schema = StructType.fromDDL(source.schema_ or "value STRING")
+    assert isinstance(schema, StructType), "the config has checked the schema's columns"
+    return schema
 
 
 def typed(events: DataFrame) -> DataFrame:
@@ -65,7 +71,8 @@ def constrain(decoded: DataFrame, constraints: Mapping[str, str]) -> DataFrame:
     """Rejects good records for which a constraint is not true; the first one that fails is named."""
     if not constraints:
         return decoded
-    failed: Column = F.coalesce(*(F.when(~F.coalesce(F.expr(sql), F.lit(False)), F.lit(name)) for name, sql in constraints.items()))
+    holds = {name: F.coalesce(F.expr(sql), F.lit(False)) for name, sql in constraints.items()}
+    failed: Column = F.coalesce(*(F.when(~held, F.lit(name)) for name, held in holds.items()))
     broken = F.col("_reason").isNull() & failed.isNotNull()
     return decoded.withColumns(
         {

@@ -1,11 +1,11 @@
-"""Records -> DECODED: bytes in; columns, or a reason, out. Nothing stops a batch, and nothing is let through in silence.
+"""Records -> DECODED: bytes in; columns, or a reason, out. Nothing stops a batch, nothing is let through in silence.
 
 RECORDS  key BINARY, value BINARY, headers ARRAY<STRUCT<key, value>>, topic, partition, offset, timestamp
-DECODED  the event's columns, `_topic, _partition, _offset, _timestamp`, `_reason, _detail` (null for a good record), and
-         `_key, _value, _headers`, byte for byte (null for a good record, unless they are to be kept)
+DECODED  the event's columns, `_topic, _partition, _offset, _timestamp`, `_reason, _detail` (null for a good record),
+         and `_key, _value, _headers`, byte for byte (null for a good record, unless they are to be kept)
 
-A format is a `Decoder` (`core.decode_rows`); tombstones, size, the future, and what a rejected record carries are the same for
-all of them. What is accepted stands in `core.decode_json` and `core.decode_text`. Details never hold a payload's values.
+A format is a `Decoder` (`core.decode_rows`); tombstones, size, the future, and what a rejected record carries are the
+same for all. What is accepted stands in `core.decode_json` and `core.decode_text`. Details never hold a payload's values.
 """
 
 from __future__ import annotations

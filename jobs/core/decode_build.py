@@ -1,7 +1,7 @@
 """The schema's tree -> a msgspec type, and how its values become Arrow columns.
 
-Each builder also says how many strings a row's JSON has to hold, keys included. Twice that many quotes in the bytes prove that
-there is no other key: none unknown, and none that came twice.
+Each builder also says how many strings a row's JSON has to hold, keys included. Twice that many quotes in the bytes
+prove that there is no other key: none unknown, and none that came twice.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import reduce
 from itertools import accumulate, chain
 from operator import attrgetter
-from typing import Annotated, Any, NamedTuple, Optional, Union
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
 import pyarrow as pa
@@ -23,12 +23,11 @@ from jobs.core.decode_columns import Column, merged, rows_where
 from jobs.core.decode_plan import Array, Field, Map, Node, Scalar, Struct
 
 Years = tuple[int, int]
-Strings = Union[int, pa.Array]  # for every row alike, or row by row
+Strings: TypeAlias = "int | pa.Array"  # for every row alike, or row by row
 NULL = msgspec.Raw(b"null")
 UNSET = msgspec.UNSET
 PLAIN = {pa.bool_(): bool, pa.string(): str, pa.binary(): bytes}
 QUOTED = (str, bytes)
-LEARNT = Union[str, int, float, bool, None]
 
 
 class Built(NamedTuple):
@@ -57,7 +56,7 @@ def builder(node: Node, years: Years) -> Builder:
 
 
 def _nullable(inner: Builder) -> Any:
-    return inner.type if inner.blank is NULL else Optional[inner.type]
+    return inner.type if inner.blank is NULL else inner.type | None
 
 
 def _scalar(node: Scalar, years: Years) -> Builder:
@@ -164,6 +163,7 @@ class StructBuilder:
     type: Any
     members: tuple[Member, ...]
     learnt: tuple[Callable[[Any], Any], ...]  # unknown fields, which are counted only
+    levels: int  # that those may have
     blank: Any
     arrow: pa.DataType
 
@@ -180,7 +180,9 @@ class StructBuilder:
     def columns(self, items: list[Any]) -> tuple[list[pa.Array], Strings, list[int]]:
         """One array a field, and the strings and bad rows of all."""
         built = [column(member, list(map(member.get, items))) for member in self.members]
-        counts = [found.strings for found in built] + [counted(list(map(get, items))) for get in self.learnt]
+        counts = [found.strings for found in built] + [
+            counted(list(map(get, items)), self.levels) for get in self.learnt
+        ]
         bad = [rows for found in built if (rows := found.bad)]
         return [found.array for found in built], reduce(add, counts, 0), merged(*bad) if bad else []
 
@@ -199,25 +201,46 @@ def column(member: Member, values: list[Any]) -> Built:
     return Built(built.array, merged(built.bad, missing) if missing else built.bad, add(keys, built.strings))
 
 
-def counted(values: list[Any]) -> pa.Array:
-    """The strings of an unknown field that holds no object and no array."""
-    return pa.array([(value is not UNSET) + (type(value) is str) for value in values], pa.int32())
+def counted(values: list[Any], levels: int) -> pa.Array:
+    """The strings of an unknown field, its key included; too few where it is too deep, so that the record stands out."""
+    return pa.array([_strings(value, levels) for value in values], pa.int32())
 
 
-def struct_builder(node: Struct, years: Years, learnt: Sequence[str] = ()) -> StructBuilder:
+def _strings(value: Any, levels: int) -> int:
+    if value is UNSET:
+        return 0
+    if type(value) not in (dict, list):
+        return 1 + (type(value) is str)
+    strings, depth = measure([value])
+    return 1 + strings if depth <= levels else -1
+
+
+def measure(values: list[Any]) -> tuple[int, int]:
+    """How many strings there are, keys included, and how many levels."""
+    strings, depth = 0, 0
+    while values:
+        objects = [value for value in values if type(value) is dict]
+        lists = [value for value in values if type(value) is list]
+        strings += sum(type(value) is str for value in values) + sum(map(len, objects))
+        depth += bool(objects or lists)
+        values = [*chain.from_iterable(value.values() for value in objects), *chain.from_iterable(lists)]
+    return strings, depth
+
+
+def struct_builder(node: Struct, years: Years, learnt: Sequence[str] = (), levels: int = 0) -> StructBuilder:
     """Raises ValueError where msgspec takes a name for no key (quotes, backslashes)."""
     names = [f"f{number}" for number in range(len(node.fields))]
     extra = [f"x{number}" for number in range(len(learnt))]
     builders = [builder(known.node, years) for known in node.fields]
     fields = [_member(name, known, inner) for name, known, inner in zip(names, node.fields, builders)]
-    fields += [(name, LEARNT, UNSET) for name in extra]
+    fields += [(name, Any, UNSET) for name in extra]
     renamed = dict(zip([*names, *extra], [*(known.name for known in node.fields), *learnt]))
     kind = msgspec.defstruct(
         "Record", fields, kw_only=True, gc=False, rename=renamed, forbid_unknown_fields=node.closed
     )
     members = tuple(Member(attrgetter(name), known, inner) for name, known, inner in zip(names, node.fields, builders))
     blank = kind(**{name: inner.blank for name, inner in zip(names, builders)})
-    return StructBuilder(kind, members, tuple(map(attrgetter, extra)), blank, node.arrow)
+    return StructBuilder(kind, members, tuple(map(attrgetter, extra)), levels, blank, node.arrow)
 
 
 def _member(name: str, known: Field, inner: Builder) -> tuple[Any, ...]:

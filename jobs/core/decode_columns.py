@@ -1,6 +1,6 @@
 """Text columns -> typed Arrow columns, many rows a call; rows that do not fit are named, not raised.
 
-Each function accepts only what `decode_scalars` accepts, with the same value. What it leaves out is for the slow path to judge.
+Each function accepts only what `decode_scalars` accepts, with the same value. What it leaves out, the slow path judges.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from jobs.core.decode_scalars import DAY, DOUBLE_DIGITS, SECOND, bounds
 
 MICROS = pa.timestamp("us", "UTC")
@@ -22,6 +23,7 @@ _TIME = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?"
 ISO_DATE = rf"^{_DATE}$"
 RFC3339 = rf"^{_DATE}[T ]{_TIME}(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$"
 SHORT_NUMBER = r"^-?\d{1,17}(\.\d{1,17})?$"
+MAX_DIGITS = 38  # of a decimal of 128 bits
 MAX_EPOCH_S = 2**32  # up to here a double times a million is off by less than half a microsecond
 
 
@@ -80,12 +82,13 @@ def text(value: bytes) -> str | None:
 def decimals(numbers: pa.Array, target: pa.Decimal128Type) -> Column:
     """From JSON numbers as they were written; quotes and other signs do not cast.
 
-    Arrow reads 3.5e38 as DECIMAL(38,0), which has no room for it: exponents are left to the slow path.
+    Arrow's own cast overflows in silence: long numbers wrap around, and 3.5e38 becomes a DECIMAL(38,0). So it only ever sees
+    what fits into 38 digits; exponents are left to the slow path where a column has any.
     """
     whole, scale = target.precision - target.scale, target.scale
     digits = rf"[1-9]\d{{0,{whole - 1}}}|0" if whole else "0"
-    shape = rf"^-?({digits})(\.\d{{1,{scale}}}0*)?$" if scale else rf"^-?({digits})$"
-    if not has_exponent(numbers):
+    shape = rf"^-?({digits})(\.\d{{1,{scale}}})?$" if scale else rf"^-?({digits})$"
+    if (pc.max(pc.binary_length(numbers)).as_py() or 0) <= MAX_DIGITS - scale and not has_exponent(numbers):
         return cast(numbers, target, shape)
     given = shaped(numbers, shape)
     return Column(given.array.cast(target), given.bad)

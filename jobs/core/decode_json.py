@@ -1,7 +1,7 @@
 """JSON records -> columns: msgspec and Arrow for what is plainly good, a careful reader for the rest.
 
-The careful reader (`decode_scan`, `decode_plan`) says what is accepted. The fast path only ever accepts what it accepts: it
-proves, for many records a call, that nothing is left that msgspec would let through, and hands every other record over.
+The careful reader (`decode_scan`, `decode_plan`) says what is accepted. The fast path (`decode_fast`) accepts nothing
+else: it proves, for many records at once, that msgspec let nothing through, and hands all other records over.
 
     column          JSON                                              not
     TINYINT..BIGINT a number without fraction and exponent            1.0, 1e3, "7"; beyond the type: OUT_OF_RANGE
@@ -21,10 +21,11 @@ proves, for many records a call, that nothing is left that msgspec would let thr
     MAP<STRING,..>  an object; null values stay null                  anything else
     STRUCT          an object                                         anything else
 
-`null` equals a missing field; with `nullable: explicit` every field has to be there, and a null says that there is no value.
-A field of `required`, and a field that is NOT NULL, has to have a value. With `unknown_fields: reject`, a field that the schema
-does not have is WRONG_TYPE, with its name as the detail; one that differs in case only is MISSING_REQUIRED if it was required.
-NaN and Infinity are OUT_OF_RANGE wherever a number may stand, in unknown fields too. The object itself is the first level.
+`null` equals a missing field; with `nullable: explicit` every field has to be there, and a null says that there is no
+value. A field of `required`, and one that is NOT NULL, has to have a value. With `unknown_fields: reject`, a field that
+the schema does not have is WRONG_TYPE, with its name in the detail; if a required one is missing for it (its name in
+another case, say), MISSING_REQUIRED comes first. NaN and Infinity are OUT_OF_RANGE wherever a number may stand, in
+unknown fields too. An object without any field is MISSING_REQUIRED. The object itself is the first level of depth.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Union
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 from pyspark.sql import types as T
@@ -88,7 +88,7 @@ class Struct:
     name: str = "object"
 
 
-Node = Union[Scalar, Array, Map, Struct]
+Node = Scalar | Array | Map | Struct
 
 
 def compile_schema(settings: DecodeSettings) -> Struct:

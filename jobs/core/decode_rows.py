@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, Union
+from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -13,7 +13,7 @@ from jobs.core.reasons import Reason
 
 Row = Mapping[str, object]
 CHUNK_ROWS, CHUNK_BYTES = 4096, 4 << 20  # decoded at once: small enough to stay in the processor's cache
-Examine = Callable[[bytes], Union[Row, Rejection]]
+Examine = Callable[[bytes], Row | Rejection]
 
 
 class Decoded(NamedTuple):

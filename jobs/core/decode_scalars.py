@@ -1,7 +1,7 @@
 """One scalar as it was written -> a value of a Spark type, or why it does not fit.
 
-These functions say what is accepted; the fast paths of the formats may only accept what they accept, with the same value.
-A scalar is a str, a bool or a Number (the digits as written); dates come back as days, timestamps as microseconds since 1970.
+These functions say what is accepted; the fast paths may only accept what they accept, with the same value. A scalar is
+a str, a bool or a Number (as it was written); dates come back as days, timestamps as microseconds since 1970.
 """
 
 from __future__ import annotations

@@ -25,8 +25,9 @@ class Folder:
 
     def __init__(self, spark: SparkSession, path: str) -> None:
         self.path = path.rstrip("/")
-        self._jvm: Any = spark._jvm
-        root = self._jvm.org.apache.hadoop.fs.Path(self.path)
+        jvm: Any = spark._jvm
+        self._jvm = jvm
+        root = jvm.org.apache.hadoop.fs.Path(self.path)
         self._fs: Any = root.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
         self._root = root
 

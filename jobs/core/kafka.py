@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Iterator
+from typing import Any
 
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
@@ -96,7 +96,9 @@ def _partitions(spark: SparkSession, kafka: Kafka, admin: Any, topics: list[str]
     names = admin.listTopics().names().get()
     missing = [topic for topic in topics if not names.contains(topic)]
     if missing:
-        raise DependencyMissing("Kafka topic", f"{missing[0]} on {kafka.bootstrap_servers}", "the broker has no such topic")
+        raise DependencyMissing(
+            "Kafka topic", f"{missing[0]} on {kafka.bootstrap_servers}", "the broker has no such topic"
+        )
     described = admin.describeTopics(jvm.java.util.ArrayList(topics)).allTopicNames().get()
     partition = jvm.org.apache.kafka.common.TopicPartition
     return [partition(topic, info.partition()) for topic in topics for info in described.get(topic).partitions()]

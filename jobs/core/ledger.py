@@ -73,7 +73,9 @@ class Ledger:
         try:
             self._folder.write(name, json.dumps({"seq": self._next, **asdict(entry)}))
         except FileExistsError as taken:
-            raise LedgerMismatch("-", self.path, f"{name} was written by another instance", "Stop one of them.") from taken
+            raise LedgerMismatch(
+                "-", self.path, f"{name} was written by another instance", "Stop one of them."
+            ) from taken
         self._next += 1
         self._open.append(name)
         if entry.kind == "batch":
@@ -132,7 +134,9 @@ def _offsets_differ(last: Entry, checkpoint: Checkpoint) -> str | None:
     if last.batch_id not in checkpoint.planned():
         return f"offsets/{last.batch_id} is missing"
     end = json.dumps(checkpoint.end(last.batch_id), sort_keys=True)
-    return None if end == last.end else f"batch {last.batch_id} ends at {end} in the checkpoint, at {last.end} in the sink"
+    return (
+        None if end == last.end else f"batch {last.batch_id} ends at {end} in the checkpoint, at {last.end} in the sink"
+    )
 
 
 def _entry(record: dict[str, Any]) -> Entry:

@@ -65,7 +65,9 @@ class Parking:
         """Outcomes that still wait and have waited too long, with their reason."""
         late = F.col("parked_at") <= F.lit(now - self._wait_for)
         expired = outcome.filter(F.col("_reason").isNotNull() & late)
-        return expired.withColumn("_reason", F.lit(Reason.NO_REFERENCE.value)).withColumn("_detail", F.lit("wait_for has passed"))
+        return expired.withColumn("_reason", F.lit(Reason.NO_REFERENCE.value)).withColumn(
+            "_detail", F.lit("wait_for has passed")
+        )
 
     def _since(self, rows: DataFrame, column: str) -> DataFrame:
         return rows if self._oldest is None else rows.filter(F.col(column) >= F.lit(self._oldest))

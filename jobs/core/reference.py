@@ -11,6 +11,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
+from operator import and_
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
@@ -35,6 +37,8 @@ class Version:
     mark: Any  # what the cheap query said when it was loaded
     rows: DataFrame
     count: int
+    keys: int  # distinct ones, nulls aside
+    repeated: int  # keys that stand in more than one row
 
 
 class ReferenceTable:
@@ -51,7 +55,9 @@ class ReferenceTable:
         try:
             self._current = self._load(self._source.mark())
         except (Py4JJavaError, PySparkException) as failure:
-            raise DependencyMissing(f"reference table {self._source.name} at", self._source.address, _words(failure)) from None
+            raise DependencyMissing(
+                f"reference table {self._source.name} at", self._source.address, _words(failure)
+            ) from None
         problem = defect(self._current, self._source.keys, None)
         if problem:
             raise DependencyMissing(f"reference table {self._source.name} at", self._source.address, problem)
@@ -106,7 +112,7 @@ class ReferenceTable:
         name = self._source.version(mark, self._clock())
         rows = self._source.rows(mark).withColumn(VERSION, F.lit(name)).persist()
         try:
-            return Version(name, mark, rows, rows.count())
+            return Version(name, mark, rows, *profile(rows, self._source.keys))
         except (Py4JJavaError, PySparkException):
             rows.unpersist()
             raise
@@ -132,7 +138,7 @@ def defect(version: Version, keys: list[str], known: StructType | None) -> str |
     if version.count == 0:
         return "it has no rows"
     changed = known and _changed(known, version.rows.schema)
-    return changed or _bad_keys(version.rows, keys)
+    return changed or _bad_keys(version, keys)
 
 
 def _changed(known: StructType, found: StructType) -> str | None:
@@ -145,12 +151,24 @@ def _changed(known: StructType, found: StructType) -> str | None:
     return None
 
 
-def _bad_keys(rows: DataFrame, keys: list[str]) -> str | None:
-    per_key = rows.dropna(subset=keys).groupBy(*keys).count()
-    found = per_key.agg(F.count(F.lit(1)).alias("keys"), F.count_if(F.col("count") > 1).alias("twice")).first()
-    if not found or not found["keys"]:
-        return f"no row has a key ({', '.join(keys)})"
-    return f"{found['twice']} keys ({', '.join(keys)}) stand in more than one row" if found["twice"] else None
+def _bad_keys(version: Version, keys: list[str]) -> str | None:
+    named = ", ".join(keys)
+    if not version.keys:
+        return f"no row has a key ({named})"
+    return f"{version.repeated} keys ({named}) stand in more than one row" if version.repeated else None
+
+
+def profile(rows: DataFrame, keys: list[str]) -> tuple[int, int, int]:
+    """Rows, distinct keys without nulls, keys in more than one row; one pass, which also fills the cache."""
+    known = reduce(and_, (F.col(key).isNotNull() for key in keys))
+    asked = {
+        "rows": F.coalesce(F.sum("count"), F.lit(0)),
+        "keys": F.count_if(known),
+        "repeated": F.count_if(known & (F.col("count") > 1)),
+    }
+    found = rows.groupBy(*keys).count().agg(*(column.alias(name) for name, column in asked.items())).first()
+    assert found is not None, "an aggregation without groups has one row"
+    return found["rows"], found["keys"], found["repeated"]
 
 
 def _words(failure: Exception) -> str:

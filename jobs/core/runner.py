@@ -31,7 +31,9 @@ HOOK_PRIORITY = 100  # before Spark's own shutdown hook, which is 50
 STOP_LIMIT_S = 120
 
 
-def main(model: type[ConfigT], start: Callable[[SparkSession, ConfigT], Running], argv: Sequence[str] | None = None) -> None:
+def main(
+    model: type[ConfigT], start: Callable[[SparkSession, ConfigT], Running], argv: Sequence[str] | None = None
+) -> None:
     """Runs a job until it ends; never returns."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("py4j").setLevel(logging.WARNING)
@@ -43,7 +45,9 @@ def run(model: type[ConfigT], start: Callable[[SparkSession, ConfigT], Running],
     asked = arguments(argv)
     try:
         name = Path(sys.argv[0]).stem
-        loaded = layers.load(model, asked.config, asked.env, asked.set, os.environ, layers.conf_dir(), default_name=name)
+        loaded = layers.load(
+            model, asked.config, asked.env, asked.set, os.environ, layers.conf_dir(), default_name=name
+        )
         if asked.show_config:
             sys.stdout.write(loaded.show() + "\n")
             return 0
@@ -91,7 +95,7 @@ class EndBetweenBatches:
     def install(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled)
-        ensure_callback_server_started(self._spark.sparkContext._gateway)
+        ensure_callback_server_started(self._spark.sparkContext._gateway)  # type: ignore[no-untyped-call]
         jvm: Any = self._spark._jvm
         hooks, seconds = jvm.org.apache.hadoop.util.ShutdownHookManager.get(), jvm.java.util.concurrent.TimeUnit.SECONDS
         hooks.addShutdownHook(self, HOOK_PRIORITY, STOP_LIMIT_S, seconds)
@@ -104,7 +108,8 @@ class EndBetweenBatches:
         """Called by the JVM when it is told to end: waits for the batch, then ends the JVM with 0."""
         self._running.request_stop()
         self._running.finished.wait(STOP_LIMIT_S)
-        self._spark._jvm.java.lang.Runtime.getRuntime().halt(0)
+        jvm: Any = self._spark._jvm
+        jvm.java.lang.Runtime.getRuntime().halt(0)
 
     def hashCode(self) -> int:
         """The JVM keeps its hooks in a set; this and the next two are Object's."""

@@ -59,7 +59,9 @@ def _kafka(spark: SparkSession, config: JobConfig, source: KafkaSource) -> DataF
     stream = stream.option("includeHeaders", True).option("startingOffsets", _starting(source.starting_offsets))
     for option, value in _limits(config).items():
         stream = stream.option(option, value)
-    subscribed = ("subscribePattern", source.topic_pattern) if source.topic_pattern else ("subscribe", ",".join(topics(source)))
+    subscribed = (
+        ("subscribePattern", source.topic_pattern) if source.topic_pattern else ("subscribe", ",".join(topics(source)))
+    )
     return stream.option(*subscribed).load().drop("timestampType")
 
 
@@ -121,7 +123,12 @@ def _delta(spark: SparkSession, config: JobConfig, source: PathSource) -> DataFr
     stream = spark.readStream.format("delta")
     if config.scaling.max_offsets_per_trigger:
         stream = stream.option("maxFilesPerTrigger", config.scaling.max_offsets_per_trigger)
-    place = (F.col("_metadata.file_path"), F.lit(0), F.col("_metadata.row_index"), F.col("_metadata.file_modification_time"))
+    place = (
+        F.col("_metadata.file_path"),
+        F.lit(0),
+        F.col("_metadata.row_index"),
+        F.col("_metadata.file_modification_time"),
+    )
     return stream.load(source.path).select("*", *_coordinates(*place))
 
 

@@ -39,15 +39,15 @@ class Stopping(Exception):
 class Running:
     """A started job; `wait` returns when it ended as asked, and raises what ended it otherwise."""
 
-    def __init__(self, batch: MicroBatch, ticks: Sequence[Tick]) -> None:
+    def __init__(self, batch: MicroBatch, ticks: Sequence[Tick], releases: Sequence[Tick] = ()) -> None:
         self.batch = batch
-        self._ticks = list(ticks)
+        self._ticks, self._releases = [*ticks, *releases], list(releases)
+        self.query: StreamingQuery
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self.finished = threading.Event()
         self._failure: BaseException | None = None
         self._ticker = threading.Thread(target=self._tick_until_stopped, name="ticker", daemon=True)
-        self.query: StreamingQuery
 
     def begin(self, writer: Any) -> Running:
         self.query = writer.foreachBatch(self._run).start()
@@ -83,7 +83,8 @@ class Running:
                 self.query.stop()
             return True
         try:
-            return bool(self.query.awaitTermination(TICK_S))
+            waiting: Any = self.query  # PySpark takes fractions of a second, its types say it does not
+            return bool(waiting.awaitTermination(TICK_S))
         except StreamingQueryException as failure:
             self._failure = self._failure or failure
             return True
@@ -92,7 +93,7 @@ class Running:
         self._stopping.set()
         self._ticker.join()
         if self._failure is None:
-            self._tick()
+            self._tick(self._releases)
         self.finished.set()
         if self._failure is not None:
             raise self._failure
@@ -116,11 +117,11 @@ class Running:
     def _tick_until_stopped(self) -> None:
         while not self._stopping.wait(TICK_S):
             with self._lock:
-                self._tick()
+                self._tick(self._ticks)
 
-    def _tick(self) -> None:
+    def _tick(self, ticks: Sequence[Tick]) -> None:
         try:
-            for tick in self._ticks:
+            for tick in ticks:
                 tick()
         except Exception as failure:  # whatever it is, it has to end the job, not the ticker alone
             self._failure = failure
@@ -142,12 +143,14 @@ def start(
     checkpoint, ledger = Checkpoint(spark, str(config.checkpoint)), Ledger(spark, ledger_path(config))
     ledger.check(checkpoint)
     decode = classify.decoder(config.source)
-    batch = MicroBatch(config.job, checkpoint, ledger, outlets, decode, transform, clock, note, _in_doubt(checkpoint, ledger))
+    batch = MicroBatch(
+        config.job, checkpoint, ledger, outlets, decode, transform, clock, note, _in_doubt(checkpoint, ledger)
+    )
     releases = [Release(batch, parking).tick] if parking else []
     if config.scaling.shuffle_partitions:
         spark.conf.set("spark.sql.shuffle.partitions", str(config.scaling.shuffle_partitions))
     writer = stream.writeStream.queryName(config.job).option("checkpointLocation", checkpoint.path)
-    return Running(batch, [*ticks, *releases]).begin(writer.trigger(**_trigger(config.trigger)))
+    return Running(batch, ticks, releases).begin(writer.trigger(**_trigger(config.trigger)))
 
 
 def parking(spark: SparkSession, path: str | None, wait_for: Duration | None) -> Parking | None:
@@ -176,7 +179,7 @@ def spread(rows: DataFrame, scaling: Scaling) -> DataFrame:
     """ROWS -> ROWS, in as many partitions as the config says."""
     again = scaling.repartition
     if again:
-        by = [*([again.count] if again.count else []), *again.by]
+        by: list[Any] = [*([again.count] if again.count else []), *again.by]
         rows = rows.repartition(*by)
     return rows.coalesce(scaling.coalesce) if scaling.coalesce else rows
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -51,13 +52,16 @@ def launch(folder: Path, log: Path, java: Path, jars: Sequence[Path], at: dict[s
     settings, made = folder / "server.properties", folder / "data" / "meta.properties"
     settings.write_text(SETTINGS.format(data=folder / "data", **at))
     classes = ("-cp", os.pathsep.join(map(str, jars)))
-    if not made.exists():
+    fresh = not made.exists()
+    if fresh:
         _format([java, *FORMAT, *QUIET, *classes], settings, log)
     cluster, seen = _cluster(made), log.stat().st_size
     process = start([java, "-Xms256m", "-Xmx512m", *QUIET, *classes, "kafka.Kafka", settings], log, folder, os.environ)
     if until(lambda: _serves(at["port"], cluster) or not process.alive, READY_S) and process.alive:
         return process
     process.stop(STOP)
+    if fresh:
+        shutil.rmtree(folder / "data")  # it names the ports: the next attempt has others
     raise failed("the Kafka broker did not start", log, seen)
 
 

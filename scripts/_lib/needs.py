@@ -27,16 +27,18 @@ class Java:
     home: Path | None
 
 
-def python(
-    version: tuple[int, ...] = sys.version_info[:2], find: Callable[[str], object] = importlib.util.find_spec
-) -> None:
-    """Refuses an old Python, and one that cannot make environments."""
-    shown = ".".join(map(str, version))
+def python(version: tuple[int, ...] = sys.version_info[:2]) -> None:
+    """Refuses an old Python; this module is the last that one can still read."""
     if version < PYTHON:
+        shown = ".".join(map(str, version))
         raise SetupFailed(f"Python 3.10 or newer is needed, and {sys.executable} is Python {shown}")
+
+
+def venv(find: Callable[[str], object] = importlib.util.find_spec) -> None:
+    """Refuses a Python that cannot make environments: Debian packs these modules apart."""
     for module in ("venv", "ensurepip"):
         if find(module) is None:
-            remedy = f"Debian: apt-get install python{shown}-venv"
+            remedy = f"Debian: apt-get install python{sys.version_info[0]}.{sys.version_info[1]}-venv"
             raise SetupFailed(f"{sys.executable} has no module {module}: install it ({remedy})")
 
 

@@ -97,4 +97,5 @@ def failed(sentence: str, log: Path, seen: int) -> ServerFailed:
         written.seek(seen)
         text = written.read().decode(errors="replace")
     kind = PortTaken if "Address already in use" in text else ServerFailed
-    return kind("\n".join([f"{sentence} (log: {log}):", *text.splitlines()[-TAIL:]]))
+    lines = [line for line in text.splitlines() if not line.startswith("\tat ")]  # Java's frames hide the message
+    return kind("\n".join([f"{sentence} (log: {log}):", *lines[-TAIL:]]))

@@ -22,6 +22,7 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "stamp.json"
 LOG = ROOT / ".venv-setup.log"
 BUILDERS, REQUIREMENTS = LOCKS / "builders.txt", LOCKS / "requirements.txt"
+SCRATCH = ".venv-setup-"
 DISK_GB = 4  # the environment, and PySpark once more while it is built
 CACHE_GB = 2
 UNREACHABLE = (
@@ -51,7 +52,7 @@ def ensure() -> None:
     """Makes or completes `.venv` unless it is current."""
     if _current():
         return
-    needs.python()
+    needs.venv()
     with locked(ROOT, "setting up the environment") as lock:
         if not _current():
             room(ROOT, DISK_GB)
@@ -87,6 +88,8 @@ def _make(lock: int) -> None:
     whole = _stamped().get("packages") != wanted()["packages"]
     ours = LOG.exists() or STAMP.exists()
     LOG.write_text("")
+    for left in ROOT.glob(f"{SCRATCH}*/"):  # of a copy that was killed: the lock is ours
+        shutil.rmtree(left)
     if whole:
         say("making the Python environment, once: a minute or two")
         if ours:  # half made, or made from another lock; a user's own is completed instead
@@ -128,7 +131,7 @@ def _pip(lock: int, *arguments: str) -> None:
 
 def _run(lock: int, command: list[str], failed: str) -> None:
     """Runs with its output in the log and its temporary files beside the environment."""
-    with tempfile.TemporaryDirectory(dir=ROOT, prefix=".venv-setup-") as scratch, LOG.open("ab") as log:
+    with tempfile.TemporaryDirectory(dir=ROOT, prefix=SCRATCH) as scratch, LOG.open("ab") as log:
         stored = Path(scratch) / "stored.cfg"  # JARs do not get smaller in a wheel that lives for seconds
         stored.write_text("[bdist_wheel]\ncompression = stored\n")
         environment = {**os.environ, "TMPDIR": scratch, "DIST_EXTRA_CONFIG": str(stored)}

@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 
 from jobs.core import layers
 from jobs.core.audit import Report, audit
+from jobs.core.stream import Running
 from jobs.stream_table_join import Config, start
 
 Settings = dict[str, Any]
@@ -22,8 +23,11 @@ class JoinJob:
     def __init__(self, spark: SparkSession, config: Config, path: Path) -> None:
         self.spark, self.config, self.path = spark, config, path
 
+    def start(self) -> Running:
+        return start(self.spark, self.config)
+
     def run(self) -> Report:
-        assert start(self.spark, self.config).wait(120), "the job did not end"
+        assert self.start().wait(120), "the job did not end"
         return self.audit()
 
     def audit(self) -> Report:

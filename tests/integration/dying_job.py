@@ -61,7 +61,9 @@ def arm(point: str) -> None:
 def main() -> None:
     file, point = Path(sys.argv[1]), sys.argv[2]
     config = layers.load(Config, file, None, (), os.environ).config
-    spark = session("dying", {"spark.master": "local[1]", "spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "1"})
+    spark = session(
+        "dying", {"spark.master": "local[1]", "spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "1"}
+    )
     arm(point)
     start(spark, config).wait()
 

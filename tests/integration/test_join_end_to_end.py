@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ class Case:
         self.broker, self.path = broker, path
         self.orders, self.dead = broker.topic("orders"), broker.topic("dead")
         self.customers = table(
-            "customer_id text primary key, segment text, updated_at timestamptz default now()", [("c1", "gold"), ("c2", "silver")]
+            "customer_id text primary key, segment text, updated_at timestamptz default now()",
+            [("c1", "gold"), ("c2", "silver")],
         )
         self.sink = str(path / "sink")
 
@@ -57,8 +58,8 @@ class Case:
 
 
 @pytest.fixture
-def case(broker: Any, table: Callable[..., str], tmp_path: Path) -> Iterator[Case]:
-    yield Case(broker, table, tmp_path)
+def case(broker: Any, table: Callable[..., str], tmp_path: Path) -> Case:
+    return Case(broker, table, tmp_path)
 
 
 def joined(spark: SparkSession, case: Case) -> DataFrame:
@@ -95,10 +96,17 @@ def test_every_bad_record_is_a_dead_letter_byte_for_byte(spark: SparkSession, ca
     assert report.holds, report.checks
     found = {row["_offset"]: row for row in dead_letter_topic(spark, made.config, case.dead).collect()}
     expected = {offset: (reason, value) for offset, (reason, value) in enumerate(sent) if reason}
-    assert {offset: row["reason"] for offset, row in found.items()} == {o: reason for o, (reason, _) in expected.items()}
-    assert {o: row["value"] and bytes(row["value"]) for o, row in found.items()} == {o: v for o, (_, v) in expected.items()}
+    assert {offset: row["reason"] for offset, row in found.items()} == {
+        o: reason for o, (reason, _) in expected.items()
+    }
+    assert {o: row["value"] and bytes(row["value"]) for o, row in found.items()} == {
+        o: v for o, (_, v) in expected.items()
+    }
     assert {bytes(row["key"]) for row in found.values()} == {b"\xffk"}
-    assert all([(h["key"], h["value"] and bytes(h["value"])) for h in row["headers"]][:2] == [("h", b"\x00\xff"), ("n", None)] for row in found.values())
+    assert all(
+        [(h["key"], h["value"] and bytes(h["value"])) for h in row["headers"]][:2] == [("h", b"\x00\xff"), ("n", None)]
+        for row in found.values()
+    )
     assert report.reasons == dict(Counter(reason for reason, _ in bad_records()))
     assert joined(spark, case).where("order_id = 'good' and segment = 'gold'").count() == len(bad_records())
 

@@ -24,7 +24,10 @@ SEED = 20261124
 def orders(broker: Any) -> str:
     """Known and unknown customers in turn, every tenth record bad."""
     topic = str(broker.topic("orders"))
-    values = [b"{" if n % 10 == 0 else json.dumps({"order_id": f"o{n}", "customer_id": f"c{n % 4}"}).encode() for n in range(RECORDS)]
+    values = [
+        b"{" if n % 10 == 0 else json.dumps({"order_id": f"o{n}", "customer_id": f"c{n % 4}"}).encode()
+        for n in range(RECORDS)
+    ]
     broker.send(topic, values)
     return topic
 
@@ -36,7 +39,11 @@ def customers(table: Callable[..., str]) -> str:
 
 def settings(broker: Any, orders: str, customers: str, path: Path, **join: Any) -> dict[str, Any]:
     return {
-        "source": {"kafka": {"topic": orders}, "schema": "order_id STRING, customer_id STRING", "required": ["order_id"]},
+        "source": {
+            "kafka": {"topic": orders},
+            "schema": "order_id STRING, customer_id STRING",
+            "required": ["order_id"],
+        },
         "reference": {"jdbc": {"table": customers, "key": "customer_id", "columns": ["segment"]}},
         "join": {"on": {"customer_id": "customer_id"}, **join},
         "sink": {"delta": {"path": str(path / "sink")}},
@@ -49,7 +56,12 @@ def killed(made: Any, point: str, stack: Any) -> None:
     """Runs the job until it is killed at the point."""
     command = [sys.executable, str(Path(__file__).with_name("dying_job.py")), str(made.path / "job.yaml"), point]
     done = subprocess.run(
-        command, env={**os.environ, **stack.environment()}, start_new_session=True, capture_output=True, text=True, timeout=120
+        command,
+        env={**os.environ, **stack.environment()},
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == -9, done.stderr[-3000:]
 
@@ -68,7 +80,9 @@ def test_a_kill_at_a_named_point(
     check(made.run())
 
 
-def test_a_kill_at_a_random_point(job: Any, broker: Any, orders: str, customers: str, stack: Any, tmp_path: Path) -> None:
+def test_a_kill_at_a_random_point(
+    job: Any, broker: Any, orders: str, customers: str, stack: Any, tmp_path: Path
+) -> None:
     delay = random.Random(SEED).randrange(200, 2500)
     made = job(settings(broker, orders, customers, tmp_path, how="inner"))
     killed(made, f"after_ms={delay}", stack)
@@ -92,7 +106,9 @@ def test_a_reference_that_moved_on_between_kill_and_restart(
 def test_waiting_records_survive_a_kill(
     job: Any, broker: Any, orders: str, customers: str, stack: Any, database: Any, tmp_path: Path
 ) -> None:
-    made = job(settings(broker, orders, customers, tmp_path, on_miss="wait", wait_for="1h", parked=str(tmp_path / "waiting")))
+    made = job(
+        settings(broker, orders, customers, tmp_path, on_miss="wait", wait_for="1h", parked=str(tmp_path / "waiting"))
+    )
     killed(made, "before_ledger", stack)
     first = made.run()
     check(first)

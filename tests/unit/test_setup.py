@@ -79,8 +79,10 @@ def test_an_old_python_is_refused() -> None:
 
 
 def test_a_missing_module_names_the_package() -> None:
-    with pytest.raises(SetupFailed, match="no module ensurepip: install it .*python3.12-venv"):
-        needs.python((3, 12), {"venv": "there"}.get)
+    with pytest.raises(
+        SetupFailed, match=r"no module ensurepip: install it \(Debian: apt-get install python3\.\d+-venv\)"
+    ):
+        needs.venv({"venv": "there"}.get)
 
 
 def test_too_little_disk_names_the_folder(tmp_path: Path) -> None:
@@ -216,6 +218,12 @@ def test_a_half_made_environment_is_made_again(unmade: Path, made: list[str], mo
     assert not (unmade / ".venv").exists()
 
 
+def test_what_a_killed_copy_left_is_removed(unmade: Path, made: list[str]) -> None:
+    (unmade / ".venv-setup-abc" / "build").mkdir(parents=True)
+    venv._make(0)
+    assert [path.name for path in unmade.iterdir()] == [".venv"]
+
+
 def test_another_lock_makes_it_again(unmade: Path, made: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     (unmade / ".venv" / "stamp.json").write_text('{"packages": "old", "project": "new"}')
     monkeypatch.setattr(venv, "stamp", lambda: None)
@@ -255,7 +263,7 @@ def test_a_process_that_ended_is_not_alive() -> None:
 )
 def test_a_server_that_failed_shows_the_end_of_its_own_log(tmp_path: Path, text: str, kind: type) -> None:
     log = tmp_path / "server.log"
-    log.write_text(f"of an earlier start: Address already in use\n{text}\n")
+    log.write_text(f"of an earlier start: Address already in use\n{text}\n\tat a.frame(Of.java:1)\n")
     failure = processes.failed("it did not start", log, len("of an earlier start: Address already in use\n"))
     assert type(failure) is kind
     assert str(failure) == f"it did not start (log: {log}):\n{text}"

@@ -55,9 +55,7 @@ def test_a_left_join_keeps_misses_with_nulls(rows: Rows, orders: DataFrame, cust
 
 
 def test_an_inner_join_leaves_misses_out(rows: Rows, orders: DataFrame, customers: DataFrame) -> None:
-    expected = rows(
-        ENRICHED, ("o1", "c1", 100, None, None, "gold", "v1"), ("o4", "c1", None, None, None, "gold", "v1")
-    )
+    expected = rows(ENRICHED, ("o1", "c1", 100, None, None, "gold", "v1"), ("o4", "c1", None, None, None, "gold", "v1"))
     same(enrich(orders, customers, INNER), expected)
 
 

@@ -37,7 +37,9 @@ class Mark:
         if not end:
             return held
         lowest = min(start.get(place, 0) for place in end)
-        return held.filter(F.col("_topic").isin(*{topic for topic, _ in end}) & F.col("_offset").between(lowest, max(end.values())))
+        return held.filter(
+            F.col("_topic").isin(*{topic for topic, _ in end}) & F.col("_offset").between(lowest, max(end.values()))
+        )
 
 
 class Sink(Protocol):

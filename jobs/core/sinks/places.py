@@ -24,7 +24,7 @@ def sink(spark: SparkSession, config: JobConfig) -> Sink:
 
 
 def ledger_path(config: JobConfig) -> str:
-    """`_ledger/<job>` in the sink's folder, which readers and VACUUM pass over; beside the checkpoint where the sink has none."""
+    """`_ledger/<job>` in the sink's folder, which readers and VACUUM pass over; else beside the checkpoint."""
     if config.ledger:
         return str(config.ledger)
     table = config.sink.delta or config.sink.parquet

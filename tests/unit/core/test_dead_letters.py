@@ -10,7 +10,9 @@ from jobs.core.dead_letters import DEAD_LETTER, spring_headers
 AT = datetime(2026, 1, 2, 3, 4, 5)
 
 
-def headers(rows: Callable[..., DataFrame], own: list[tuple[str, bytes | None]] | None) -> list[tuple[str, bytes | None]]:
+def headers(
+    rows: Callable[..., DataFrame], own: list[tuple[str, bytes | None]] | None
+) -> list[tuple[str, bytes | None]]:
     letter = ("orders", 3, 258, AT, b"k", b"v", own, "FUTURE", None, "join", 1, AT)
     row = rows(DEAD_LETTER, letter).select(spring_headers().alias("headers")).first()
     assert row is not None

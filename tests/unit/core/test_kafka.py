@@ -6,7 +6,9 @@ from jobs.core.kafka import properties, spark_options
 
 def secured(mechanism: str) -> Kafka:
     security = {"protocol": "SASL_SSL", "mechanism": mechanism, "username": 'a"b', "password": "p\\w;x"}
-    return Kafka.model_validate({"bootstrap_servers": "b:9093", "security": security, "options": {"max.poll.records": "9"}})
+    return Kafka.model_validate(
+        {"bootstrap_servers": "b:9093", "security": security, "options": {"max.poll.records": "9"}}
+    )
 
 
 def test_a_plain_broker_needs_nothing_but_its_address() -> None:

@@ -46,7 +46,9 @@ def batch(number: int) -> Entry:
 def test_a_record_is_read_back_whole(spark: SparkSession, tmp_path: Path) -> None:
     ledger(spark, tmp_path, ENTRY)
     row = (0, "batch", "join", "q1", 0, "[null]", "[1]", (3, 1, 1, 1, 0), {"FUTURE": 1}, {}, "2026-01-01T00:00:00")
-    assert_df_equality(read(spark, str(tmp_path / "ledger")), spark.createDataFrame([row], LEDGER), ignore_nullable=True)
+    assert_df_equality(
+        read(spark, str(tmp_path / "ledger")), spark.createDataFrame([row], LEDGER), ignore_nullable=True
+    )
 
 
 def test_a_new_ledger_object_knows_the_last_batch(spark: SparkSession, tmp_path: Path) -> None:

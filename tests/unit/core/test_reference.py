@@ -55,7 +55,9 @@ def seen(table: ReferenceTable) -> list[tuple[Any, ...]]:
     return sorted(tuple(row) for row in table.current().collect())
 
 
-def test_a_new_version_is_swapped_in_when_it_is_due(spark: SparkSession, write: Write, clock: Clock, tmp_path: Path) -> None:
+def test_a_new_version_is_swapped_in_when_it_is_due(
+    spark: SparkSession, write: Write, clock: Clock, tmp_path: Path
+) -> None:
     write(CUSTOMER, ("c1", "gold"))
     table = ReferenceTable(spark, settings(tmp_path), None, clock)
     write(CUSTOMER, ("c1", "silver"), ("c2", "gold"))
@@ -67,7 +69,9 @@ def test_a_new_version_is_swapped_in_when_it_is_due(spark: SparkSession, write: 
     assert seen(table) == [("c1", "silver", "v1"), ("c2", "gold", "v1")]
 
 
-def test_an_unchanged_table_is_not_loaded_again(spark: SparkSession, write: Write, clock: Clock, tmp_path: Path) -> None:
+def test_an_unchanged_table_is_not_loaded_again(
+    spark: SparkSession, write: Write, clock: Clock, tmp_path: Path
+) -> None:
     write(CUSTOMER, ("c1", "gold"))
     table = ReferenceTable(spark, settings(tmp_path), None, clock)
     before = table.current()
@@ -141,7 +145,9 @@ def test_past_max_staleness_on_stale_decides(spark: SparkSession, write: Write, 
     assert seen(patient) == [("c1", "gold", "v0")]
 
 
-def test_a_table_too_large_to_broadcast_is_shuffled(spark: SparkSession, write: Write, clock: Clock, tmp_path: Path) -> None:
+def test_a_table_too_large_to_broadcast_is_shuffled(
+    spark: SparkSession, write: Write, clock: Clock, tmp_path: Path
+) -> None:
     write(CUSTOMER, *((f"c{number}", "gold") for number in range(3)))
     plans = []
     for limit in (3, 2):

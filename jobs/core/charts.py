@@ -1,0 +1,111 @@
+"""Charts of what a job did, for notebooks: plain values in, a matplotlib Figure out.
+
+No global state: nothing is shown, saved or kept. matplotlib is there in development only, so jobs do not import this.
+The colours are Okabe and Ito's, which people with any kind of colour vision can tell apart; no meaning hangs on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+if TYPE_CHECKING:
+    from pyspark.sql import Row
+
+BLUE, VERMILION, GREY, FAINT = "#0072B2", "#D55E00", "#777777", "#DDDDDD"
+WIDTH_IN = 8.0
+LABELLED = 12  # more bars than these side by side are too narrow for numbers
+FEWEST = 5  # room for as many bars, so that a single one is no wall
+THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
+
+
+class Batch(NamedTuple):
+    """One micro-batch: its number, how many records it had, and how long it took."""
+
+    number: int
+    records: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Records a second; none where no time is told."""
+        return self.records / self.seconds if self.seconds else 0.0
+
+
+def batches(entries: Iterable[Row], progress: Iterable[Mapping[str, Any]]) -> list[Batch]:
+    """LEDGER rows and the query's `recentProgress` -> the batches that both know, in order.
+
+    The ledger says how many records were read: Spark's own `numInputRows` counts files where the source is files, and a
+    record twice where a batch with rejected ones was read twice.
+    """
+    took_s = {one["batchId"]: one["batchDuration"] / 1000 for one in progress}
+    read = {entry["batch_id"]: entry["counts"]["read"] for entry in entries if entry["kind"] == "batch"}
+    return [Batch(number, read[number], took_s[number]) for number in sorted(read.keys() & took_s.keys())]
+
+
+def dead_letters_by_reason(counts: Mapping[str, int]) -> Figure:
+    """Reason -> dead letters, as horizontal bars: the most frequent one on top, its count at the bar's end."""
+    ranked = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    rows = max(len(ranked), FEWEST)
+    figure = Figure(figsize=(WIDTH_IN, 1 + 0.3 * rows), layout="constrained")
+    axes = figure.subplots()
+    axes.set(title=f"Dead letters by reason, {sum(counts.values()):,} in all", xlabel="dead letters")
+    if not ranked:
+        return _empty(figure, "no dead letters")
+    bars = axes.barh(list(ranked), list(ranked.values()), color=VERMILION)
+    axes.set_ylim(rows - 0.4, -0.6)
+    axes.margins(x=0.1)
+    _tidy(axes, "x")
+    _numbered(axes, bars)
+    return figure
+
+
+def throughput_by_batch(done: Sequence[Batch]) -> Figure:
+    """Records a second of each batch, and below it how many records the batch had."""
+    figure = Figure(figsize=(WIDTH_IN, 4.5), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
+    upper.set(title="Throughput by batch", ylabel="records a second")
+    lower.set(xlabel="batch", ylabel="records")
+    if not done:
+        return _empty(figure, "no batches")
+    _columns(upper, [(batch.number, batch.rate) for batch in done], BLUE)
+    _columns(lower, [(batch.number, batch.records) for batch in done], GREY)
+    first = min(batch.number for batch in done)
+    lower.set_xlim(first - 0.6, max(first + FEWEST - 1, *(batch.number for batch in done)) + 0.6)
+    lower.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def _columns(axes: Axes, values: Sequence[tuple[int, float]], color: str) -> None:
+    bars = axes.bar([number for number, _ in values], [value for _, value in values], color=color)
+    axes.margins(y=0.2)
+    _tidy(axes, "y")
+    if len(values) <= LABELLED:
+        _numbered(axes, bars)
+
+
+def _tidy(axes: Axes, values: Literal["x", "y"]) -> None:
+    """No frame, whole numbers with thousands set apart along the value axis, a faint grid behind the bars."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_axisbelow(True)
+    axes.grid(axis=values, color=FAINT)
+    scale = axes.xaxis if values == "x" else axes.yaxis
+    scale.set_major_formatter(THOUSANDS)
+    scale.set_major_locator(MaxNLocator(nbins=4, integer=True))
+
+
+def _numbered(axes: Axes, bars: BarContainer) -> None:
+    axes.bar_label(bars, fmt="{:,.0f}", padding=3)
+
+
+def _empty(figure: Figure, what: str) -> Figure:
+    """The title, and in place of bars the words that there are none."""
+    for axes in figure.axes:
+        axes.set_axis_off()
+    figure.text(0.5, 0.5, what, ha="center", va="center")
+    return figure

@@ -1,0 +1,113 @@
+"""Every notebook is run to its end in a kernel of its own: on files, and on a real broker and a real database."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from _orders import customer, orders
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+CUSTOMERS = 100
+LIMIT_S = 300  # for one cell, on a busy machine
+MOST_CELLS = 10
+STACK_VARIABLES = ("KAFKA_", "POSTGRES_", "PATTERNS__")
+
+
+def read(path: Path) -> Any:
+    return nbformat.read(path, as_version=4)
+
+
+def code(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def executed(path: Path) -> Any:
+    """The notebook with its outputs, from a kernel of this Python that starts in the notebook's folder."""
+    notebook = read(path)
+    client = NotebookClient(
+        notebook, timeout=LIMIT_S, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
+    )
+    return client.execute()
+
+
+def printed(notebook: Any) -> str:
+    outputs = [output for cell in code(notebook) for output in cell.outputs]
+    return "".join(output.text for output in outputs if output.output_type == "stream" and output.name == "stdout")
+
+
+def images(notebook: Any) -> dict[str, int]:
+    """The function of `charts` that a cell ends with -> how many pictures the cell shows."""
+    drawn = {cell.source.splitlines()[-1]: cell.outputs for cell in code(notebook) if "charts." in cell.source}
+    return {
+        line.removeprefix("charts.").partition("(")[0]: sum("image/png" in output.get("data", {}) for output in outputs)
+        for line, outputs in drawn.items()
+        if line.startswith("charts.")
+    }
+
+
+def check(notebook: Any, *, read: int) -> None:
+    """No cell failed (else nbclient raises), the plan broadcasts, everything read was accounted for, both charts are there."""
+    text = printed(notebook)
+    assert "BroadcastHashJoin" in text
+    assert "SortMergeJoin" not in text
+    assert f"the audit holds: True\nCounts(read={read}, " in text
+    assert images(notebook) == {"dead_letters_by_reason": 1, "throughput_by_batch": 1}
+
+
+@pytest.fixture
+def no_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith(STACK_VARIABLES):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def on_stack(
+    no_stack: None, stack: Any, broker: Any, table: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[list[bytes | None]], None]:
+    """Sends orders to a topic, and points the notebook to it and to a table of customers."""
+
+    def provide(values: list[bytes | None]) -> None:
+        columns = (
+            "customer_id text PRIMARY KEY, name text, segment text, country text, updated_at timestamptz DEFAULT now()"
+        )
+        customers = table(columns, [(*customer(number), "2026-11-23T00:00:00Z") for number in range(CUSTOMERS)])
+        topic = broker.topic("orders", partitions=2)
+        broker.send(topic, values[::2], partition=0)
+        broker.send(topic, values[1::2], partition=1)
+        places = {"PATTERNS__SOURCE__KAFKA__TOPIC": topic, "PATTERNS__REFERENCE__JDBC__TABLE": customers}
+        for name, value in {**stack.environment(), **places}.items():
+            monkeypatch.setenv(name, value)
+
+    return provide
+
+
+def test_there_are_notebooks() -> None:
+    assert [path.name for path in NOTEBOOKS] == ["01_stream_table_join.ipynb"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_short_holds_no_logic_and_no_outputs(path: Path) -> None:
+    cells = code(read(path))
+    assert len(cells) <= MOST_CELLS
+    assert [cell.outputs for cell in cells] == [[]] * len(cells)
+    assert {cell.execution_count for cell in cells} == {None}
+    words = [line.split()[0] for cell in cells for line in cell.source.splitlines() if line.strip()]
+    assert not {"def", "class", "lambda", "while", "try:"} & set(words)
+
+
+def test_the_stream_table_join_on_files(no_stack: None) -> None:
+    notebook = executed(NOTEBOOKS[0])
+    check(notebook, read=20_000)
+
+
+def test_the_stream_table_join_on_the_stack(on_stack: Callable[[list[bytes | None]], None]) -> None:
+    on_stack(list(orders(5_000, CUSTOMERS)))
+    notebook = executed(NOTEBOOKS[0])
+    check(notebook, read=5_000)

@@ -1,0 +1,127 @@
+"""What is drawn, read back from the figure: bars, numbers, titles, units."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
+from matplotlib.figure import Figure
+from pyspark.sql import Row
+
+from jobs.core.charts import LABELLED, Batch, batches, dead_letters_by_reason, throughput_by_batch
+
+COUNTS = {"TOMBSTONE": 3, "MALFORMED": 1200, "CONSTRAINT": 3}
+DONE = [Batch(4, 20_000, 2.0), Batch(5, 20_000, 1.6), Batch(6, 500, 0.5)]
+
+
+def bars(axes: Axes) -> BarContainer:
+    (drawn,) = axes.containers
+    assert isinstance(drawn, BarContainer)
+    return drawn
+
+
+def numbers(axes: Axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def heights(axes: Axes) -> list[tuple[float, float]]:
+    """(middle of the bar, its height)."""
+    return [(bar.get_x() + bar.get_width() / 2, bar.get_height()) for bar in bars(axes)]
+
+
+def words(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.texts]
+
+
+def test_reasons_stand_from_the_most_frequent_down_each_with_its_count() -> None:
+    (axes,) = dead_letters_by_reason(COUNTS).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["MALFORMED", "CONSTRAINT", "TOMBSTONE"]
+    assert [bar.get_width() for bar in bars(axes)] == [1200, 3, 3]
+    assert numbers(axes) == ["1,200", "3", "3"]
+    assert axes.yaxis_inverted()
+
+
+def test_dead_letters_say_what_is_counted() -> None:
+    (axes,) = dead_letters_by_reason(COUNTS).axes
+    assert (axes.get_title(), axes.get_xlabel()) == ("Dead letters by reason, 1,206 in all", "dead letters")
+    assert axes.get_xlim()[0] == 0
+    assert axes.get_xlim()[1] > 1200
+
+
+def test_a_chart_of_no_dead_letters_says_so() -> None:
+    figure = dead_letters_by_reason({})
+    (axes,) = figure.axes
+    assert (axes.get_title(), words(figure), axes.axison) == (
+        "Dead letters by reason, 0 in all",
+        ["no dead letters"],
+        False,
+    )
+    assert axes.containers == []
+
+
+def test_each_batch_has_its_rate_and_its_size() -> None:
+    upper, lower = throughput_by_batch(DONE).axes
+    assert heights(upper) == [(4, 10_000), (5, 12_500), (6, 1_000)]
+    assert heights(lower) == [(4, 20_000), (5, 20_000), (6, 500)]
+    assert (numbers(upper), numbers(lower)) == (["10,000", "12,500", "1,000"], ["20,000", "20,000", "500"])
+
+
+def test_throughput_says_its_units() -> None:
+    upper, lower = throughput_by_batch(DONE).axes
+    assert (upper.get_title(), upper.get_ylabel()) == ("Throughput by batch", "records a second")
+    assert (lower.get_xlabel(), lower.get_ylabel()) == ("batch", "records")
+
+
+def test_all_batches_are_in_view_and_a_few_do_not_fill_it() -> None:
+    few, many = (throughput_by_batch(done).axes[1].get_xlim() for done in (DONE, [Batch(n, 1, 1.0) for n in range(50)]))
+    assert few == (3.4, 8.6)
+    assert many == (-0.6, 49.6)
+
+
+def test_many_batches_have_no_numbers_in_each_others_way() -> None:
+    upper, lower = throughput_by_batch([Batch(n, 10, 1.0) for n in range(LABELLED + 1)]).axes
+    assert (numbers(upper), numbers(lower)) == ([], [])
+
+
+def test_a_chart_of_no_batches_says_so() -> None:
+    figure = throughput_by_batch([])
+    assert (words(figure), [axes.axison for axes in figure.axes]) == (["no batches"], [False, False])
+
+
+def test_a_batch_is_as_large_as_the_ledger_says_and_took_as_long_as_spark_says() -> None:
+    entries = [
+        Row(kind="batch", batch_id=0, counts=Row(read=100)),  # recentProgress has forgotten it
+        Row(kind="batch", batch_id=1, counts=Row(read=300)),
+        Row(kind="batch", batch_id=2, counts=Row(read=200)),
+        Row(kind="release", batch_id=2, counts=Row(read=0)),
+    ]
+    progress = [
+        {"batchId": 2, "numInputRows": 2, "batchDuration": 250},
+        {"batchId": 1, "numInputRows": 600, "batchDuration": 1500},
+        {"batchId": 3, "numInputRows": 0, "batchDuration": 3},  # an idle moment, no batch
+    ]
+    assert batches(entries, progress) == [Batch(1, 300, 1.5), Batch(2, 200, 0.25)]
+
+
+@pytest.mark.parametrize(("seconds", "rate"), [(0.5, 200.0), (0.0, 0.0)])
+def test_a_batch_of_no_time_has_no_rate(seconds: float, rate: float) -> None:
+    assert Batch(0, 100, seconds).rate == rate
+
+
+@pytest.mark.parametrize("figure", [dead_letters_by_reason(COUNTS), throughput_by_batch(DONE)])
+def test_a_figure_can_be_drawn(figure: Figure) -> None:
+    figure.draw_without_rendering()
+
+
+def test_nothing_global_is_touched_and_no_job_needs_matplotlib() -> None:
+    code = (
+        "import sys\n"
+        "import jobs.stream_table_join, jobs.cli\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "import jobs.core.charts\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
