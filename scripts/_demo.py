@@ -21,13 +21,15 @@ from pathlib import Path
 
 import psycopg2
 from _orders import TOPIC, customer, orders
-from _stack import Stack
+from _stack import ServerFailed, Stack
 from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from psycopg2.extras import execute_values
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from jobs.core.errors import JobError
 
 ROOT = Path(__file__).resolve().parents[1]
 CUSTOMERS = 10_000
@@ -42,10 +44,11 @@ class DemoFailed(Exception):
 
 def main() -> int:
     asked = _arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with _folder(asked.keep) as folder:
             _demo(asked.rows, folder, asked.keep)
-    except DemoFailed as failure:
+    except (DemoFailed, ServerFailed, JobError) as failure:
         print(f"demo: FAILED: {failure}")
         return 1
     except KeyboardInterrupt:

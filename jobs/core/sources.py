@@ -8,7 +8,7 @@ EVENTS   the source's own columns, then `_topic, _partition, _offset, _timestamp
 | --- | --- | --- | --- |
 | kafka | topic | partition | offset |
 | file | the file's path | 0 | the line's first byte |
-| delta | the data file's path | 0 | the row's index in it |
+| delta | the data file's path | 0 | a hash of the row: identical rows of one file are one record |
 | rate | rate | 0 | value |
 """
 
@@ -123,13 +123,9 @@ def _delta(spark: SparkSession, config: JobConfig, source: PathSource) -> DataFr
     stream = spark.readStream.format("delta")
     if config.scaling.max_offsets_per_trigger:
         stream = stream.option("maxFilesPerTrigger", config.scaling.max_offsets_per_trigger)
-    place = (
-        F.col("_metadata.file_path"),
-        F.lit(0),
-        F.col("_metadata.row_index"),
-        F.col("_metadata.file_modification_time"),
-    )
-    return stream.load(source.path).select("*", *_coordinates(*place))
+    rows = stream.load(source.path)
+    place = (F.input_file_name(), F.lit(0), F.xxhash64(*rows.columns), F.lit(None).cast("timestamp"))
+    return rows.select("*", *_coordinates(*place))
 
 
 def _rate(spark: SparkSession, source: RateSource) -> DataFrame:

@@ -81,15 +81,20 @@ def test_a_rate(spark: SparkSession, job: Any, rows: Callable[..., DataFrame], s
     }
     made = job({**settings, **changed})
     running = made.start()
-    while not spark.read.json(str(tmp_path / "sink" / "_ledger")).count() if (tmp_path / "sink" / "_ledger").exists() else True:
-        assert not running.wait(0.5), "the job ended by itself"
-    running.stop()
-    assert made.audit().holds
+    try:
+        while not running.batch.ledger.last_batch or not running.batch.ledger.last_batch.counts.read:
+            assert not running.wait(0.5), "the job ended by itself"
+    finally:
+        running.stop()
+    report = made.audit()
+    assert report.holds and report.counts.written == 1, report
 
 
 @pytest.mark.parametrize("kind", ["file", "delta"])
 def test_a_source_that_is_not_there_is_named(job: Any, settings: dict[str, Any], tmp_path: Path, kind: str) -> None:
-    source = {kind: {"path": str(tmp_path / "nothing")}, "schema": "order_id STRING, customer_id STRING"}
+    source: dict[str, Any] = {kind: {"path": str(tmp_path / "nothing")}}
+    if kind == "file":
+        source["schema"] = "order_id STRING, customer_id STRING"
     with pytest.raises(DependencyMissing, match="nothing unreachable: there is nothing at this path"):
         job({**settings, "source": source}).run()
 
