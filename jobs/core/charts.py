@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 if TYPE_CHECKING:
     from pyspark.sql import Row
@@ -75,9 +75,9 @@ def throughput_by_batch(done: Sequence[Batch]) -> Figure:
         return _empty(figure, "no batches")
     _columns(upper, [(batch.number, batch.rate) for batch in done], BLUE)
     _columns(lower, [(batch.number, batch.records) for batch in done], GREY)
-    first = min(batch.number for batch in done)
-    lower.set_xlim(first - 0.6, max(first + FEWEST - 1, *(batch.number for batch in done)) + 0.6)
-    lower.xaxis.set_major_locator(MaxNLocator(integer=True))
+    numbers = sorted(batch.number for batch in done)
+    lower.set_xlim(numbers[0] - 0.6, max(numbers[-1], numbers[0] + FEWEST - 1) + 0.6)
+    lower.xaxis.set_major_locator(FixedLocator(numbers) if len(numbers) <= LABELLED else MaxNLocator(integer=True))
     return figure
 
 

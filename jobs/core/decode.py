@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
-from jobs.core import decode_json, decode_text
+from jobs.core import decode_avro, decode_json, decode_text
 from jobs.core.decode_columns import rows_where
 from jobs.core.decode_plan import DecodeSettings as DecodeSettings
 from jobs.core.decode_plan import Rejection
@@ -32,6 +32,7 @@ FORMATS: dict[str, Callable[[DecodeSettings], Decoder]] = {
     "json": decode_json.decoder,
     "csv": decode_text.csv_decoder,
     "raw": decode_text.raw_decoder,
+    "avro": decode_avro.decoder,
 }
 PLACE = ("topic", "partition", "offset", "timestamp")
 RECORD = ("key", "value", "headers")

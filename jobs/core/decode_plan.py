@@ -78,6 +78,7 @@ class Field:
     node: Node
     required: bool  # not null
     present: bool  # the key has to be there, if only with a null
+    nullable: bool  # as the schema has it
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,9 @@ class _Compiler:
         required = self.settings.required if column is None else ()
         explicit = self.settings.nullable == "explicit"
         fields = tuple(
-            Field(given.name, self.node(given.dataType, column or given.name), needed, needed or explicit)
+            Field(
+                given.name, self.node(given.dataType, column or given.name), needed, needed or explicit, given.nullable
+            )
             for given in schema.fields
             for needed in [given.name in required or not given.nullable]
         )
@@ -180,13 +183,13 @@ class Reader:
             return [(key, self.read(node.value, item, f"{path}[*]")) for key, item in value.items()]
         if isinstance(node, Struct) and isinstance(value, dict):
             return self.struct(node, value, path)
-        self._fault(Reason.WRONG_TYPE, path, f"expected {node.name}, found {kind(value)}")
+        self.fault(Reason.WRONG_TYPE, path, f"expected {node.name}, found {kind(value)}")
         return None
 
     def struct(self, node: Struct, given: Mapping[str, object], path: str) -> dict[str, object]:
         if node.closed:
             for name in given.keys() - {known.name for known in node.fields}:
-                self._fault(Reason.WRONG_TYPE, path, f"unknown field {name[:60]!a}")
+                self.fault(Reason.WRONG_TYPE, path, f"unknown field {name[:60]!a}")
         return {known.name: self._field(known, given, f"{path}.{known.name}") for known in node.fields}
 
     def _field(self, known: Field, given: Mapping[str, object], path: str) -> object:
@@ -194,7 +197,7 @@ class Reader:
         if value is None and (known.required or (known.present and known.name not in given)):
             near = any(name.lower() == known.name.lower() for name in given if name != known.name)
             state = "null" if known.name in given else "missing; a key differs in case only" if near else "missing"
-            self._fault(Reason.MISSING_REQUIRED, path, state)
+            self.fault(Reason.MISSING_REQUIRED, path, state)
             return None
         return self.read(known.node, value, path)
 
@@ -203,10 +206,11 @@ class Reader:
             return node.read(value)
         except Unfit as unfit:
             state = f", found {kind(value)}" if unfit.reason is Reason.WRONG_TYPE else " within its bounds"
-            self._fault(unfit.reason, path, f"expected {node.name}{state}")
+            self.fault(unfit.reason, path, f"expected {node.name}{state}")
             return None
 
-    def _fault(self, reason: Reason, path: str, cause: str) -> None:
+    def fault(self, reason: Reason, path: str, cause: str) -> None:
+        """Takes note of one, without the payload."""
         self.faults.append(Rejection(reason, f"{path}: {cause}"[:MAX_DETAIL]))
 
 

@@ -87,11 +87,30 @@ class Assembly:
             self.rows.append((record, found))
 
     def decoded(self) -> Decoded:
+        single = self._examined()
         for place, (record, _) in enumerate(self.rows, self.count):
             self.places[record] = place
-        single = [pa.array([row[known.name] for _, row in self.rows], known.node.arrow) for known in self.plan.fields]
-        joined = [pa.concat_arrays(parts) for parts in zip(*self.chunks, single, strict=True)]
+        joined = [pa.concat_arrays(parts) for parts in zip(*self.chunks, single)]
         return Decoded(joined, None if self.whole else self.places, self.rejected)
+
+    def _examined(self) -> list[pa.Array]:
+        """Columns of the rows that were examined; should Arrow not take one of them, it is rejected after all."""
+        try:
+            return columns(self.plan, [row for _, row in self.rows])
+        except Exception:
+            self.rows = [(record, row) for record, row in self.rows if self._fits(record, row)]
+        return columns(self.plan, [row for _, row in self.rows])
+
+    def _fits(self, record: int, row: Row) -> bool:
+        try:
+            columns(self.plan, [row])
+        except Exception as error:
+            self.rejected[record] = Rejection(Reason.MALFORMED, type(error).__name__[:MAX_DETAIL])
+        return record not in self.rejected
+
+
+def columns(plan: Struct, rows: list[Row]) -> list[pa.Array]:
+    return [pa.array([row[known.name] for row in rows], known.node.arrow) for known in plan.fields]
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def double(scalar: object) -> float:
 def single(scalar: object) -> float:
     value = double(scalar)
     try:
-        struct.pack("f", value)
+        struct.pack("<f", value)
     except OverflowError:
         raise beyond() from None
     return value
@@ -128,11 +128,11 @@ def decimal(precision: int, scale: int) -> Read:
         value = exact(number(scalar))
         if not value:
             return Decimal(0)
-        _, digits, exponent = value.as_tuple()
+        sign, digits, exponent = value.as_tuple()
         zeros = len(digits) - len("".join(map(str, digits)).rstrip("0"))
         if int(exponent) + zeros < -scale or value.adjusted() >= precision - scale:
             raise beyond()
-        return value
+        return Decimal((sign, digits[: len(digits) - zeros], int(exponent) + zeros))
 
     return read
 

@@ -76,9 +76,11 @@ def test_throughput_says_its_units() -> None:
 
 
 def test_all_batches_are_in_view_and_a_few_do_not_fill_it() -> None:
-    few, many = (throughput_by_batch(done).axes[1].get_xlim() for done in (DONE, [Batch(n, 1, 1.0) for n in range(50)]))
-    assert few == (3.4, 8.6)
-    assert many == (-0.6, 49.6)
+    few, many = (throughput_by_batch(done).axes[1] for done in (DONE, [Batch(n, 1, 1.0) for n in range(50)]))
+    assert few.get_xlim() == (3.4, 8.6)
+    assert list(few.get_xticks()) == [4, 5, 6]
+    assert many.get_xlim() == (-0.6, 49.6)
+    assert all(tick == int(tick) for tick in many.get_xticks())
 
 
 def test_many_batches_have_no_numbers_in_each_others_way() -> None:

@@ -20,11 +20,20 @@ RULES: dict[str, Any] = {"required": ("order_id",), "event_time": "ordered_at", 
 SETTINGS = {
     "json": settings(**RULES),
     "csv": settings(format="csv", **RULES),
+    "avro": settings(format="avro", **RULES),
     "raw": settings(struct(value=T.StringType()), "raw", required=("value",), max_record_bytes=2000),
 }
+AVRO = [
+    b"\x00\x04o1",
+    b"\x00\x04",
+    b"\x00\x00\x00\x00\x03\xb6",
+    b"\x00\x80\xa0\x82\xe0\xd8\xc0\xb0\x06",
+    b"\x00\xda\xc4\x02",
+]
 GOOD = {
     "json": b'{"order_id":"o1","quantity":2,"amount":9.5,"ordered_at":"2026-11-24T10:00:00Z","order_date":"2026-11-24"}',
     "csv": b"o1,2,9.5,2026-11-24T10:00:00Z,2026-11-24",
+    "avro": b"".join(AVRO),
     "raw": "grüße".encode(),
 }
 EVENT = {
@@ -34,7 +43,7 @@ EVENT = {
     "ordered_at": datetime(2026, 11, 24, 10, tzinfo=timezone.utc),
     "order_date": date(2026, 11, 24),
 }
-EVENTS: dict[str, dict[str, Any]] = {"json": EVENT, "csv": EVENT, "raw": {"value": "grüße"}}
+EVENTS: dict[str, dict[str, Any]] = {"json": EVENT, "csv": EVENT, "avro": EVENT, "raw": {"value": "grüße"}}
 
 
 def with_(**changed: str) -> bytes:
@@ -172,6 +181,18 @@ BAD: list[tuple[str, str, bytes | None]] = [
     ("csv", "OUT_OF_RANGE", row((2, "NaN"))),
     ("csv", "OUT_OF_RANGE", row((4, "0001-01-01"))),
     ("csv", "FUTURE", row((3, "2099-01-01T00:00:00Z"))),
+    ("avro", "TOMBSTONE", None),
+    ("avro", "TOO_LARGE", b"x" * 2001),
+    ("avro", "INVALID_TEXT", GOOD["avro"].replace(b"o1", b"o\xff")),
+    ("avro", "INVALID_TEXT", GOOD["avro"].replace(b"o1", b"o\x00")),
+    ("avro", "MALFORMED", GOOD["avro"][:-1]),
+    ("avro", "MALFORMED", GOOD["json"]),
+    ("avro", "MALFORMED", b"\x00\x00\x00\x00\x07" + GOOD["avro"]),
+    ("avro", "TRAILING_DATA", GOOD["avro"] * 2),
+    ("avro", "MISSING_REQUIRED", b""),
+    ("avro", "MISSING_REQUIRED", b"\x02" * 5),
+    ("avro", "OUT_OF_RANGE", b"".join([*AVRO[:2], b"\x00\x02T\x0b\xe4\x00", *AVRO[3:]])),
+    ("avro", "FUTURE", b"".join([*AVRO[:3], b"\x00\x80\x80\xff\x8e\x8a\x9e\xbb\x0e", AVRO[4]])),
     ("raw", "TOMBSTONE", None),
     ("raw", "TOO_LARGE", b"x" * 2001),
     ("raw", "INVALID_TEXT", b"\xff"),
@@ -296,7 +317,7 @@ def test_settings_travel_and_a_decoder_is_built_once_for_equal_ones() -> None:
 
 
 def test_an_unknown_format_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="format xml: one of json, csv, raw"):
+    with pytest.raises(ValueError, match="format xml: one of json, csv, raw, avro"):
         format_decoder(settings(format="xml"))
 
 
@@ -312,7 +333,12 @@ def test_spark_gives_what_the_executors_make(spark: SparkSession) -> None:
     frame = decode(spark.createDataFrame(rows, f"{kafka}, offset bigint, timestamp timestamp"), given, NOW)
     first, second = frame.collect()
     assert frame.schema == decoded_schema(given)
-    assert (first["amount"], first["tags"], first["more"], first["_offset"]) == (Decimal("9.50"), ["a", None], {"b": 1}, 1)
+    assert (first["amount"], first["tags"], first["more"], first["_offset"]) == (
+        Decimal("9.50"),
+        ["a", None],
+        {"b": 1},
+        1,
+    )
     assert (first["_reason"], first["_value"]) == (None, None)
     assert (second["order_id"], second["_reason"], second["_value"]) == (None, "MISSING_REQUIRED", b"{}")
     assert frame.filter("_reason IS NULL").count() == 1

@@ -4,6 +4,7 @@ another user.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -14,7 +15,6 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,9 @@ from _lib.processes import Process
 
 STOP = ((signal.SIGTERM, 10), (signal.SIGKILL, 5))
 READY_S = 60
+QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # for JVMs that live for seconds
 PATH = "/usr/local/bin:/usr/bin:/bin"
+DAEMON = {"SPARK_DAEMON_JAVA_OPTS": QUICK, "SPARK_DAEMON_MEMORY": "256m"}
 MASTER = re.compile(r"Starting Spark master at (spark://\S+)")
 MASTER_UI = re.compile(r"MasterWebUI to .* started at (http://\S+)")
 
@@ -63,7 +65,7 @@ class Cluster:
     def __init__(self, folder: Path, who: Account) -> None:
         self._folder, self._who = folder, who
         self._home = folder / "spark"
-        shutil.copytree(os.environ["SPARK_HOME"], self._home, copy_function=link)
+        copied(Path(os.environ["SPARK_HOME"]), self._home)
         self.work = open_to_all(folder / "work")
         self._running: list[Process] = []
 
@@ -88,8 +90,8 @@ class Cluster:
     def _launch(self, name: str, *arguments: str) -> Path:
         log = self._folder / f"{len(self._running)}.log"
         java = needs.java().executable.resolve().parents[1]
-        environment = {"PATH": PATH, "JAVA_HOME": str(java), "SPARK_LOCAL_IP": "127.0.0.1"}
-        program = [self._home / "bin" / "spark-class", f"org.apache.spark.deploy.{name}", "--host", "127.0.0.1"]
+        environment = {"PATH": PATH, "JAVA_HOME": str(java), "SPARK_LOCAL_IP": "127.0.0.1", **DAEMON}
+        program: list[str | Path] = [self._home / "bin" / "spark-class", f"org.apache.spark.deploy.{name}", "--host", "127.0.0.1"]
         command = [*program, "--webui-port", "0", *arguments]
         self._running.append(processes.start(command, log, self.work, environment, **self._who.switch))
         return log
@@ -105,7 +107,7 @@ class Cluster:
         return "\n".join(log.read_text() for log in sorted(self._folder.glob("*.log")))
 
 
-@contextmanager
+@contextlib.contextmanager
 def cluster(folder: Path, who: Account) -> Iterator[tuple[Cluster, str]]:
     """A running cluster and its URL."""
     made = Cluster(folder, who)
@@ -115,12 +117,20 @@ def cluster(folder: Path, who: Account) -> Iterator[tuple[Cluster, str]]:
         made.stop()
 
 
+def copied(spark: Path, target: Path) -> None:
+    """A copy that everyone can read, whatever this user's umask was when PySpark was installed."""
+    shutil.copytree(spark, target, copy_function=link, ignore=shutil.ignore_patterns("__pycache__", "examples"))
+    for folder in (target, *(path for path in target.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)
+
+
 def link(source: str, target: str) -> None:
-    """A hard link where that can be: PySpark is half a gigabyte."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+    """A hard link where that will do: PySpark is half a gigabyte."""
+    if os.stat(source).st_mode & 0o004:
+        with contextlib.suppress(OSError):
+            return os.link(source, target)
+    shutil.copy2(source, target)
+    os.chmod(target, 0o755)
 
 
 def open_to_all(folder: Path) -> Path:

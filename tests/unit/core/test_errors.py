@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import pytest
+
+from jobs.core.errors import ConfigError, DependencyMissing, JobError, LedgerMismatch, Problem, ReferenceStale, Refused
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (JobError("odd"), 1, "odd"),
+        (ConfigError(Problem("a.b", "7", "a word", "job.yaml:3")), 2, "job.yaml:3: a.b = 7: a word"),
+        (ConfigError(Problem("", "", "empty", "job.yaml")), 2, "job.yaml: empty"),
+        (DependencyMissing("Kafka", "b:9092", "gone"), 3, "Kafka b:9092 unreachable: gone"),
+        (Refused("no"), 4, "no"),
+        (LedgerMismatch("cp", "led", "why", "Do this"), 4, "checkpoint cp against ledger led: why. Do this"),
+        (ReferenceStale("t", 61.2, 60, "gone"), 4, "reference t is 61 s old, 60 s are allowed: gone"),
+    ],
+)
+def test_each_error_says_what_and_ends_with_its_code(error: JobError, code: int, said: str) -> None:
+    assert (error.exit_code, str(error)) == (code, said)

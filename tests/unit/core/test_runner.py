@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.core import runner
+from jobs.core.errors import DependencyMissing
+from jobs.stream_table_join import Config, start
+
+CONF = Path(__file__).resolve().parents[3] / "conf"
+
+
+@pytest.fixture(autouse=True)
+def _as_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["jobs/stream_table_join.py"])
+    monkeypatch.setenv("POSTGRES_PASSWORD", "canary")
+    monkeypatch.setattr(runner, "session", lambda *_: pytest.fail("Spark was started"))
+
+
+def test_show_config_masks_secrets_and_names_layers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert runner.run(Config, start, ["--env", "local", "--set", "source.kafka.topic=mine", "--show-config"]) == 0
+    shown = capsys.readouterr().out
+    assert "source.kafka.topic = mine" in shown and "--set" in shown and "local.yaml" in shown
+    assert "canary" not in shown
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--set", "source.kafka.topik=x"], "topic"),
+        (["--set", "trigger"], "trigger"),
+        (["--env", "moon"], "moon"),
+        (["--config", "nothing.yaml"], "nothing.yaml"),
+    ],
+)
+def test_a_bad_config_ends_with_2_before_spark(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert runner.run(Config, start, argv) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("ConfigError: ") and said in error and "Traceback" not in error
+
+
+def test_an_unknown_argument_ends_with_2() -> None:
+    with pytest.raises(SystemExit) as ended:
+        runner.arguments(["--nonsense"])
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(("failure", "code"), [(DependencyMissing("Kafka", "b:1", "gone"), 3), (ValueError("odd"), 1)])
+def test_what_fails_decides_the_exit_code(
+    failure: Exception, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: Any) -> None:
+        raise failure
+
+    monkeypatch.setattr(runner, "session", failing)
+    assert runner.run(Config, start, []) == code
+    assert str(failure) in capsys.readouterr().err

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs.core import session
+
+DEFAULTS = Path(__file__).resolve().parents[3] / "spark-defaults.conf"
+
+
+def lines() -> dict[str, str]:
+    stated = [line.split(None, 1) for line in DEFAULTS.read_text().splitlines() if line and not line.startswith("#")]
+    return {key: value.strip() for key, value in stated}
+
+
+@pytest.mark.parametrize(("key", "value"), lines().items(), ids=lines())
+def test_a_local_session_reads_the_defaults(spark: SparkSession, key: str, value: str) -> None:
+    assert spark.conf.get(key) == value
+
+
+def test_every_default_has_its_reason() -> None:
+    written = DEFAULTS.read_text().splitlines()
+    for number, line in enumerate(written):
+        if line.startswith("spark."):
+            above = next(text for text in reversed(written[:number]) if not text.startswith("spark."))
+            assert above.startswith("# ") and len(above) > 20, line
+
+
+def test_jars_are_for_sessions_that_no_spark_submit_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATTERNS_JARS", "a.jar,b.jar")
+    monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
+    assert session._local_jars() == {"spark.jars": "a.jar,b.jar"}
+    monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
+    assert session._local_jars() == {}
