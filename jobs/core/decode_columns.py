@@ -23,6 +23,7 @@ _TIME = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?"
 ISO_DATE = rf"^{_DATE}$"
 RFC3339 = rf"^{_DATE}[T ]{_TIME}(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$"
 SHORT_NUMBER = r"^-?\d{1,17}(\.\d{1,17})?$"
+FEW = 64  # rows worth a closer look together
 MAX_DIGITS = 38  # of a decimal of 128 bits
 MAX_EPOCH_S = 2**32  # up to here a double times a million is off by less than half a microsecond
 
@@ -33,22 +34,23 @@ class Column(NamedTuple):
 
 
 def cast(texts: pa.Array, target: pa.DataType, shape: str | None = None) -> Column:
-    """Null where the text is none of the type; `shape`, which most of those do not have, finds them sooner."""
+    """Null where the text is none of the type. Halves what fails, down to few rows; those that do not have the `shape`
+    are told from the others at once, and only what has the shape and still fails is halved to the end."""
     try:
         return Column(texts.cast(target), [])
     except pa.ArrowInvalid:
         if len(texts) == 1:
             return Column(pa.nulls(1, target), [0])
-    if shape is not None:
-        found = shaped(texts, shape)
-        rest = cast(found.array, target)
-        return Column(rest.array, merged(found.bad, rest.bad))
-    return _halves(texts, target)
+    if shape is None or len(texts) > FEW:
+        return _halves(texts, target, shape)
+    found = shaped(texts, shape)
+    rest = cast(found.array, target)
+    return Column(rest.array, merged(found.bad, rest.bad))
 
 
-def _halves(texts: pa.Array, target: pa.DataType) -> Column:
+def _halves(texts: pa.Array, target: pa.DataType, shape: str | None) -> Column:
     half = len(texts) // 2
-    left, right = cast(texts[:half], target), cast(texts[half:], target)
+    left, right = cast(texts[:half], target, shape), cast(texts[half:], target, shape)
     return Column(pa.concat_arrays([left.array, right.array]), left.bad + [half + row for row in right.bad])
 
 
@@ -57,6 +59,22 @@ def shaped(texts: pa.Array, shape: str) -> Column:
     fits = pc.match_substring_regex(texts, shape)
     unfit = rows_where(pc.invert(fits))
     return Column(pc.if_else(fits, texts, None) if unfit else texts, unfit)
+
+
+def unlike(texts: pa.Array, rows: list[int], shape: str) -> list[int]:
+    """Those of the rows that do not have the shape."""
+    if not rows:
+        return []
+    fits = pc.match_substring_regex(texts.take(pa.array(rows)), shape).to_pylist()
+    return [row for row, fit in zip(rows, fits) if not fit]
+
+
+def without(texts: pa.Array, rows: list[int]) -> pa.Array:
+    """Null in those rows."""
+    if not rows:
+        return texts
+    gone = {*rows}
+    return pc.if_else(pa.array([row in gone for row in range(len(texts))], pa.bool_()), None, texts)
 
 
 def rows_where(condition: pa.Array) -> list[int]:
@@ -69,7 +87,10 @@ def texts(values: pa.Array) -> pa.Array:
     try:
         return values.cast(pa.string())
     except pa.ArrowInvalid:
-        return pa.array([text(value) for value in values.to_pylist()], pa.string())
+        if len(values) <= FEW:
+            return pa.array([text(value) for value in values.to_pylist()], pa.string())
+    half = len(values) // 2
+    return pa.concat_arrays([texts(values[:half]), texts(values[half:])])
 
 
 def text(value: bytes) -> str | None:
@@ -110,9 +131,9 @@ def dates(texts: pa.Array, years: tuple[int, int]) -> Column:
 def moments(texts: pa.Array, years: tuple[int, int]) -> Column:
     """From RFC 3339. Arrow also reads less (no seconds, `+02`), which the shape stops."""
     in_utc = pc.and_(pc.ends_with(texts, UTC_SUFFIX), pc.greater_equal(pc.binary_length(texts), SHORTEST_UTC))
-    given = Column(texts, []) if pc.all(in_utc).as_py() is not False else shaped(texts, RFC3339)
-    found = cast(given.array, MICROS, RFC3339)
-    return within_years(Column(found.array, merged(given.bad, found.bad)), years)
+    unfit = unlike(texts, rows_where(pc.invert(in_utc)), RFC3339)
+    found = cast(without(texts, unfit), MICROS, RFC3339)
+    return within_years(Column(found.array, merged(unfit, found.bad)), years)
 
 
 def epoch_seconds(numbers: pa.Array, years: tuple[int, int]) -> Column:

@@ -91,7 +91,12 @@ class Cluster:
         log = self._folder / f"{len(self._running)}.log"
         java = needs.java().executable.resolve().parents[1]
         environment = {"PATH": PATH, "JAVA_HOME": str(java), "SPARK_LOCAL_IP": "127.0.0.1", **DAEMON}
-        program: list[str | Path] = [self._home / "bin" / "spark-class", f"org.apache.spark.deploy.{name}", "--host", "127.0.0.1"]
+        program: list[str | Path] = [
+            self._home / "bin" / "spark-class",
+            f"org.apache.spark.deploy.{name}",
+            "--host",
+            "127.0.0.1",
+        ]
         command = [*program, "--webui-port", "0", *arguments]
         self._running.append(processes.start(command, log, self.work, environment, **self._who.switch))
         return log

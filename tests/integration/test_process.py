@@ -71,9 +71,7 @@ def test_sigterm_ends_between_batches_and_the_restart_repeats_nothing(
     assert report.holds and report.counts.read == 40, report.checks
 
 
-def test_no_secret_is_seen_when_everything_fails(
-    broker: Any, table: Any, configured: Any, tmp_path: Path
-) -> None:
+def test_no_secret_is_seen_when_everything_fails(broker: Any, table: Any, configured: Any, tmp_path: Path) -> None:
     events = tmp_path / "events"
     events.mkdir()
     closed = {"url": "jdbc:postgresql://127.0.0.1:9/patterns", "user": "patterns", "password": "${POSTGRES_PASSWORD}"}

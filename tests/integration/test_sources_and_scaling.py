@@ -56,8 +56,12 @@ def test_rows_of_a_delta_table(
     spark: SparkSession, job: Any, rows: Callable[..., DataFrame], settings: dict[str, Any], tmp_path: Path
 ) -> None:
     source = str(tmp_path / "orders")
-    rows("order_id STRING, customer_id STRING", ("o1", "c1"), ("o2", "c9")).coalesce(1).write.format("delta").save(source)
-    made = job({**settings, "source": {"delta": {"path": source}}, "join": {**settings["join"], "on_miss": "dead_letter"}})
+    rows("order_id STRING, customer_id STRING", ("o1", "c1"), ("o2", "c9")).coalesce(1).write.format("delta").save(
+        source
+    )
+    made = job(
+        {**settings, "source": {"delta": {"path": source}}, "join": {**settings["join"], "on_miss": "dead_letter"}}
+    )
     report = made.run()
     assert report.holds, report.checks
     found = spark.read.format("delta").load(str(tmp_path / "sink"))
@@ -70,7 +74,9 @@ def test_rows_of_a_delta_table(
     assert made.run().counts.written == 2
 
 
-def test_a_rate(spark: SparkSession, job: Any, rows: Callable[..., DataFrame], settings: dict[str, Any], tmp_path: Path) -> None:
+def test_a_rate(
+    spark: SparkSession, job: Any, rows: Callable[..., DataFrame], settings: dict[str, Any], tmp_path: Path
+) -> None:
     rows("number BIGINT, name STRING", (0, "zero")).write.format("delta").save(str(tmp_path / "numbers"))
     changed = {
         "source": {"rate": {"rows_per_second": 5}},
