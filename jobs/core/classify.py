@@ -14,7 +14,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from jobs.core.config import Source
-from jobs.core.decode import DecodeSettings, decode
+from jobs.core.decode import DecodeSettings, decode, format_decoder
+from jobs.core.errors import ConfigError, Problem
 from jobs.core.reasons import Reason
 from jobs.core.sources import COORDINATES
 
@@ -25,10 +26,16 @@ TECHNICAL = ["_timestamp", *REJECTION, *RAW]
 
 
 def decoder(source: Source) -> Decode:
-    """(RECORDS or EVENTS, now, keep the raw record) -> DECODED."""
+    """(RECORDS or EVENTS, now, keep the raw record) -> DECODED. Raises ConfigError for a schema its format can't have."""
     if not (source.kafka or source.file):
         return lambda events, now, keep: constrain(typed(events), source.constraints)
     settings = decode_settings(source)
+    try:
+        format_decoder(settings)
+    except ValueError as unfit:
+        raise ConfigError(
+            Problem("source.schema", source.schema_ or "", str(unfit), f"format {source.format}")
+        ) from None
     return lambda records, now, keep: constrain(decode(records, settings, now, keep), source.constraints)
 
 

@@ -12,7 +12,7 @@ from jobs.core.decode_plan import MAX_DETAIL, Rejection, Struct
 from jobs.core.reasons import Reason
 
 Row = Mapping[str, object]
-CHUNK_ROWS, CHUNK_BYTES = 4096, 4 << 20  # decoded at once: small enough to stay in the processor's cache
+CHUNK_ROWS, CHUNK_BYTES = 2048, 4 << 20  # decoded at once: small enough to stay in the processor's cache
 Examine = Callable[[bytes], Row | Rejection]
 
 

@@ -71,6 +71,22 @@ def test_sigterm_ends_between_batches_and_the_restart_repeats_nothing(
     assert report.holds and report.counts.read == 40, report.checks
 
 
+def test_a_reference_table_gone_too_long_ends_the_job_with_4(
+    broker: Any, table: Any, job: Any, stack: Any, database: Any, tmp_path: Path
+) -> None:
+    given = settings(broker, table, tmp_path)
+    given["reference"] |= {"refresh": {"every": "200ms"}, "max_staleness": "1s"}
+    made = job(given)
+    log, ledger = tmp_path / "log", tmp_path / "sink" / "_ledger" / "join"
+    running = submit(tmp_path / "job.yaml", stack.environment(), log)
+    until(lambda: bool(list(ledger.glob("*.json"))), running, log)
+    database.cursor().execute(f"DROP TABLE {given['reference']['jdbc']['table']}")
+    assert running.wait(90) == 4, log.read_text()[-3000:]
+    assert "ReferenceStale: reference" in log.read_text()
+    report = made.audit()
+    assert report.holds, report.checks
+
+
 def test_no_secret_is_seen_when_everything_fails(broker: Any, table: Any, configured: Any, tmp_path: Path) -> None:
     events = tmp_path / "events"
     events.mkdir()

@@ -3,10 +3,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame
 
-from jobs.core.classify import constrain, good, rejected, typed
+from jobs.core.classify import constrain, decoder, good, rejected, typed
+from jobs.core.config import Source
+from jobs.core.errors import ConfigError
 
 Rows = Callable[..., DataFrame]
 PLACE = "_topic STRING, _partition INT, _offset BIGINT, _timestamp TIMESTAMP"
@@ -53,3 +56,9 @@ def test_typed_rows_carry_themselves_as_json(rows: Rows) -> None:
     found = typed(rows(f"id INT, amount INT, {PLACE}", (1, None, "t", 0, 7, None)))
     expected = rows(DECODED, (1, None, "t", 0, 7, None, None, None, None, b'{"id":1}', None))
     assert_df_equality(found, expected, ignore_nullable=True)
+
+
+def test_a_schema_that_a_format_cannot_have_is_refused_at_the_start() -> None:
+    source = Source.model_validate({"file": {"path": "in"}, "format": "csv", "schema": "id INT, tags ARRAY<STRING>"})
+    with pytest.raises(ConfigError, match=r"format csv: source\.schema = id INT, tags ARRAY<STRING>"):
+        decoder(source)

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs.core.config import JobConfig
+from jobs.core.sinks.places import ledger_path, sink
+from jobs.core.sinks.tables import DeltaTableSink, ParquetSink
+from jobs.core.sinks.views import ConsoleSink, MemorySink
+
+
+def config(place: dict[str, Any], **more: Any) -> JobConfig:
+    whole = {"job": "join", "source": {"rate": {}}, "sink": place, "checkpoint": "data/cp", **more}
+    return JobConfig.model_validate(whole)
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "path"),
+    [
+        ({"delta": {"path": "data/t"}}, DeltaTableSink, "data/t/_ledger/join"),
+        ({"parquet": {"path": "data/t"}}, ParquetSink, "data/t/_ledger/join"),
+        ({"memory": {"name": "seen"}}, MemorySink, "data/cp.ledger"),
+        ({"console": {}}, ConsoleSink, "data/cp.ledger"),
+    ],
+    ids=["delta", "parquet", "memory", "console"],
+)
+def test_each_sink_and_the_ledger_beside_it(spark: SparkSession, place: dict[str, Any], kind: type, path: str) -> None:
+    assert isinstance(sink(spark, config(place)), kind)
+    assert ledger_path(config(place)) == path
+
+
+def test_a_ledger_goes_where_the_config_says() -> None:
+    assert ledger_path(config({"console": {}}, ledger="data/books")) == "data/books"

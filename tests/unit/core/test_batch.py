@@ -1,0 +1,138 @@
+"""One micro-batch on literal records: what is written, what is counted, and what a repeat leaves alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chispa import assert_df_equality
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from jobs.core.batch import MicroBatch, Outlets
+from jobs.core.ledger import Counts, Entry
+from jobs.core.sinks.tables import DeltaTableSink
+
+Rows = Callable[..., DataFrame]
+NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
+DECODED = (
+    "id INT, _topic STRING, _partition INT, _offset BIGINT, _timestamp TIMESTAMP, _reason STRING, _detail STRING, "
+    "_key BINARY, _value BINARY, _headers ARRAY<STRUCT<key: STRING, value: BINARY>>"
+)
+WRITTEN = "id INT, _topic STRING, _partition INT, _offset BIGINT"
+
+
+@dataclass
+class FakeCheckpoint:
+    """Batch 3 goes from offset 0 to 9."""
+
+    def query_id(self) -> str:
+        return "q1"
+
+    def start(self, batch_id: int) -> list[Any]:
+        return [{"t": {"0": 0}}]
+
+    def end(self, batch_id: int) -> list[Any]:
+        return [{"t": {"0": 9}}]
+
+
+@dataclass
+class FakeLedger:
+    entries: list[Entry] = field(default_factory=list)
+    held: bool = False
+
+    def holds(self, query_id: str, batch_id: int) -> bool:
+        return self.held
+
+    def append(self, entry: Entry) -> None:
+        self.entries.append(entry)
+
+
+def record(offset: int, reason: str | None = None) -> tuple[Any, ...]:
+    return (None if reason else offset, "t", 0, offset, None, reason, None, None, b"raw", None)
+
+
+def odd_ones_are_refused(events: DataFrame) -> DataFrame:
+    reason = F.when(F.col("id") % 2 == 1, F.lit("NO_REFERENCE"))
+    return events.withColumn("_reason", reason)
+
+
+def even_ones(events: DataFrame) -> DataFrame:
+    return events.filter("id % 2 = 0")
+
+
+@pytest.fixture
+def batch(spark: SparkSession, tmp_path: Path) -> Callable[..., MicroBatch]:
+    def made(transform: Callable[[DataFrame], DataFrame], **more: Any) -> MicroBatch:
+        good, dead = (DeltaTableSink(spark, str(tmp_path / name)) for name in ("good", "dead"))
+        outlets = Outlets(good, dead, None)
+        fakes: dict[str, Any] = {"checkpoint": FakeCheckpoint(), "ledger": FakeLedger(**more.pop("ledger", {}))}
+        return MicroBatch(
+            "join", outlets=outlets, decode=lambda df, *_: df, transform=transform, clock=lambda: NOON, **fakes, **more
+        )
+
+    return made
+
+
+def counts(batch: MicroBatch) -> list[Counts]:
+    ledger: Any = batch.ledger
+    return [entry.counts for entry in ledger.entries]
+
+
+def written(batch: MicroBatch) -> DataFrame:
+    sink: Any = batch.outlets.good
+    return sink.rows()
+
+
+def test_good_bad_and_refused_rows_each_go_their_way(batch: Any, rows: Rows) -> None:
+    one = batch(odd_ones_are_refused)
+    one.run(rows(DECODED, record(0), record(1), record(2), record(3, "MALFORMED")), 3)
+    assert counts(one) == [Counts(read=4, written=2, filtered=0, dead_letters=2)]
+    assert one.ledger.entries[0].reasons == {"NO_REFERENCE": 1, "MALFORMED": 1}
+    expected = rows(WRITTEN, (0, "t", 0, 0), (2, "t", 0, 2))
+    assert_df_equality(written(one), expected, ignore_row_order=True, ignore_nullable=True)
+    letters = one.outlets.dead.rows().select("_offset", "reason", "value").orderBy("_offset").collect()
+    assert [tuple(row) for row in letters] == [(1, "NO_REFERENCE", b"raw"), (3, "MALFORMED", b"raw")]
+
+
+def test_what_a_transform_leaves_out_is_filtered_and_counted(batch: Any, rows: Rows) -> None:
+    one = batch(even_ones)
+    one.run(rows(DECODED, record(0), record(1), record(3)), 3)
+    assert counts(one) == [Counts(read=3, written=1, filtered=2)]
+
+
+def test_a_batch_that_the_ledger_holds_is_skipped(batch: Any, rows: Rows) -> None:
+    one = batch(even_ones, ledger={"held": True})
+    one.run(rows(DECODED, record(0)), 3)
+    assert counts(one) == [] and not one.outlets.good.exists()
+
+
+@pytest.mark.parametrize("bad", [0, 3], ids=["all held", "all held or bad"])
+def test_a_batch_in_doubt_writes_only_what_is_not_there(batch: Any, rows: Rows, bad: int) -> None:
+    records = [record(0), record(2), *(record(offset, "MALFORMED") for offset in range(3, 3 + bad))]
+    first, again = batch(even_ones), batch(even_ones, in_doubt=True)
+    first.run(rows(DECODED, *records), 3)
+    again.run(rows(DECODED, *records, record(8)), 3)
+    assert counts(again) == [Counts(read=3 + bad, written=3, dead_letters=bad)]
+    assert sorted(row.id for row in written(again).collect()) == [0, 2, 8]
+    assert again.in_doubt is False
+
+
+def test_a_batch_in_doubt_that_was_written_whole_writes_nothing(batch: Any, rows: Rows) -> None:
+    records = [record(0), record(2), record(3, "MALFORMED")]
+    first, again = batch(even_ones), batch(even_ones, in_doubt=True)
+    first.run(rows(DECODED, *records), 3)
+    again.run(rows(DECODED, *records), 3)
+    assert counts(again) == counts(first) == [Counts(read=3, written=2, dead_letters=1)]
+    assert written(again).count() == 2 and again.outlets.dead.rows().count() == 1
+
+
+def test_after_a_batch_with_rejects_the_next_is_kept_for_its_second_pass(batch: Any, rows: Rows) -> None:
+    one = batch(even_ones)
+    for _ in range(2):
+        one.run(rows(DECODED, record(0), record(3, "MALFORMED")), 3)
+    assert counts(one) == [Counts(read=2, written=1, dead_letters=1)] * 2
