@@ -58,6 +58,7 @@ def test_typed_rows_carry_themselves_as_json(rows: Rows) -> None:
     assert_df_equality(found, expected, ignore_nullable=True)
 
 
+@pytest.mark.usefixtures("spark")
 def test_a_schema_that_a_format_cannot_have_is_refused_at_the_start() -> None:
     source = Source.model_validate({"file": {"path": "in"}, "format": "csv", "schema": "id INT, tags ARRAY<STRING>"})
     with pytest.raises(ConfigError, match=r"format csv: source\.schema = id INT, tags ARRAY<STRING>"):
