@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.observation import Observation
 
@@ -26,6 +27,7 @@ from jobs.core.reasons import WAITING
 from jobs.core.sinks import Mark, Sink
 from jobs.core.sources import COORDINATES
 
+ADAPTIVE = "spark.sql.adaptive.enabled"
 Transform = Callable[[DataFrame], DataFrame]
 Clock = Callable[[], datetime]
 log = logging.getLogger(__name__)
@@ -63,7 +65,8 @@ class MicroBatch:
         """Handles one batch, or nothing if the ledger already holds it."""
         mark = self._mark(batch_id)
         if not self.ledger.holds(mark.query_id, batch_id):
-            self.ledger.append(self._write(records, mark))
+            with not_adaptive(records.sparkSession):
+                self.ledger.append(self._write(records, mark))
         self.in_doubt = False
 
     def _mark(self, batch_id: int) -> Mark:
@@ -93,28 +96,24 @@ class MicroBatch:
     def _good(self, decoded: DataFrame, mark: Mark) -> Counts:
         """Writes what is good; counts what was read, written and filtered in the same pass."""
         seen, done = Observation(), Observation()
+        held = self._held(mark)
+        already = decoded.filter("_reason IS NULL").join(held, COORDINATES, "left_semi").count() if held else 0
         read = decoded.observe(seen, F.count(F.lit(1)).alias("read"), F.count("_reason").alias("rejected"))
-        fresh, already = self._not_held(read.filter("_reason IS NULL"), mark)
-        outcome = self.transform(fresh).observe(
-            done, F.count(F.lit(1)).alias("total"), F.count("_reason").alias("rejected")
-        )
-        self.outlets.good.append(classify.good(outcome), mark)
+        outcome = self.transform(_without(read.filter("_reason IS NULL"), held))
+        counted = outcome.observe(done, F.count(F.lit(1)).alias("total"), F.count("_reason").alias("rejected"))
+        self.outlets.good.append(classify.good(counted), mark)
         before, after = seen.get, done.get
-        total, rejected = after["total"], after["rejected"]
-        filtered = before["read"] - before["rejected"] - already - total
-        return Counts(before["read"], already + total - rejected, filtered)
+        filtered = before["read"] - before["rejected"] - already - after["total"]
+        return Counts(before["read"], already + after["total"] - after["rejected"], filtered)
 
-    def _not_held(self, good: DataFrame, mark: Mark) -> tuple[DataFrame, int]:
-        """Without the rows that the sink already holds, and how many those are."""
-        found = self.outlets.good.held() if self.in_doubt else None
-        if found is None:
-            return good, 0
-        held = mark.narrow(found)
-        return good.join(held, COORDINATES, "left_anti"), good.join(held, COORDINATES, "left_semi").count()
+    def _held(self, mark: Mark) -> DataFrame | None:
+        """Coordinates of what the sink already holds of a batch in doubt."""
+        held = self.outlets.good.held() if self.in_doubt else None
+        return None if held is None else mark.narrow(held)
 
     def _rejects(self, decoded: DataFrame, mark: Mark, now: datetime) -> dict[str, int]:
         """Parks the waiting and writes the rest as dead letters; counts by reason."""
-        fresh, _ = self._not_held(decoded.filter("_reason IS NULL"), mark)
+        fresh = _without(decoded.filter("_reason IS NULL"), self._held(mark))
         failed = classify.rejected(decoded).unionByName(classify.rejected(self.transform(fresh))).persist()
         try:
             reasons = {row["_reason"]: row["count"] for row in failed.groupBy("_reason").count().collect()}
@@ -136,3 +135,18 @@ class MicroBatch:
             )
         place = (mark.job, mark.query_id, mark.batch_id, mark.start, mark.end)
         return Entry("batch", *place, whole, now.isoformat(), reasons, self.note())
+
+
+def _without(rows: DataFrame, held: DataFrame | None) -> DataFrame:
+    return rows if held is None else rows.join(held, COORDINATES, "left_anti")
+
+
+@contextmanager
+def not_adaptive(spark: SparkSession) -> Iterator[None]:
+    """Adaptive execution drops a join whose one side turns out empty, and with it what `observe` counted below it."""
+    before = spark.conf.get(ADAPTIVE)
+    spark.conf.set(ADAPTIVE, "false")
+    try:
+        yield
+    finally:
+        spark.conf.set(ADAPTIVE, str(before))

@@ -61,8 +61,9 @@ def check(notebook: Any, *, read: int) -> None:
 
 
 @pytest.fixture
-def no_stack(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
+def no_stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where the notebook makes its folder, which it leaves to be looked at
+    for name in list(os.environ):
         if name.startswith(STACK_VARIABLES):
             monkeypatch.delenv(name)
 

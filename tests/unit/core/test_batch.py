@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from jobs.core.batch import MicroBatch, Outlets
 from jobs.core.ledger import Counts, Entry
+from jobs.core.sinks import Mark
 from jobs.core.sinks.tables import DeltaTableSink
 
 Rows = Callable[..., DataFrame]
@@ -23,7 +24,8 @@ DECODED = (
     "id INT, _topic STRING, _partition INT, _offset BIGINT, _timestamp TIMESTAMP, _reason STRING, _detail STRING, "
     "_key BINARY, _value BINARY, _headers ARRAY<STRUCT<key: STRING, value: BINARY>>"
 )
-WRITTEN = "id INT, _topic STRING, _partition INT, _offset BIGINT"
+PLACE = "_topic STRING, _partition INT, _offset BIGINT"
+WRITTEN = f"id INT, {PLACE}"
 
 
 @dataclass
@@ -76,6 +78,10 @@ def batch(spark: SparkSession, tmp_path: Path) -> Callable[..., MicroBatch]:
         )
 
     return made
+
+
+def mark() -> Mark:
+    return Mark("join", "q1", 0, "[null]", "[null]")
 
 
 def counts(batch: MicroBatch) -> list[Counts]:
@@ -136,3 +142,13 @@ def test_after_a_batch_with_rejects_the_next_is_kept_for_its_second_pass(batch: 
     for _ in range(2):
         one.run(rows(DECODED, record(0), record(3, "MALFORMED")), 3)
     assert counts(one) == [Counts(read=2, written=1, dead_letters=1)] * 2
+
+
+@pytest.mark.parametrize("in_doubt", [False, True])
+def test_counts_hold_when_a_shuffle_join_gets_nothing(batch: Any, rows: Rows, in_doubt: bool) -> None:
+    """Adaptive execution would drop the join, and the counts below it."""
+    reference = rows("id INT, name STRING", (0, "zero")).hint("shuffle_hash")
+    one = batch(lambda events: events.join(reference, "id"), in_doubt=in_doubt)
+    one.outlets.good.append(rows(f"id INT, name STRING, {PLACE}", (7, "other", "t", 0, 99)), mark())
+    one.run(rows(DECODED, record(3, "MALFORMED"), record(4, "MALFORMED")), 3)
+    assert counts(one) == [Counts(read=2, dead_letters=2)]
