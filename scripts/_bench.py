@@ -98,7 +98,7 @@ class Bench:
         return found
 
 
-def join(bench: Bench, events: int, pairs: int) -> None:
+def join(bench: Bench, events: int, pairs: int, only: int | None) -> None:
     """This job against the bare program: large batches and small ones, clean input and 1 % bad."""
     bench.customers(CUSTOMERS)
     shown = Table(
@@ -106,6 +106,8 @@ def join(bench: Bench, events: int, pairs: int) -> None:
     )
     for name, share in (("clean", 0.0), ("1 % bad", 0.01)):
         for batch, count in ((200_000, events), (1_000, 40_000)):
+            if only not in (None, batch):
+                continue
             topic = bench.topic(f"orders-{batch}-{int(share * 100)}", count, share)
             shown.add_row(name, f"{batch:,}", *_compared(bench.pairs(topic, batch, pairs), count, share))
     screen.print(shown)
@@ -160,6 +162,7 @@ def main() -> int:
     parser.add_argument("what", choices=["join", "growth", "soak"])
     parser.add_argument("--events", type=int, default=2_000_000)
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--batch", type=int, choices=[200_000, 1_000], help="only batches of this size")
     parser.add_argument("--batches", type=int, default=500)
     asked = parser.parse_args()
     with (
@@ -168,7 +171,7 @@ def main() -> int:
     ):
         bench = Bench(stack, Path(name))
         if asked.what == "join":
-            join(bench, asked.events, asked.pairs)
+            join(bench, asked.events, asked.pairs, asked.batch)
         elif asked.what == "growth":
             growth(bench, asked.events)
         else:

@@ -14,9 +14,11 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from py4j.protocol import Py4JError
 from pyspark.java_gateway import ensure_callback_server_started
 from pyspark.sql import SparkSession
 
@@ -76,8 +78,10 @@ def _stream(spark: SparkSession, start: Callable[[SparkSession, ConfigT], Runnin
         running = start(spark, config)
         hook = EndBetweenBatches(running, spark)
         hook.install()
-        running.wait()
-        hook.done()
+        try:
+            running.wait()
+        finally:
+            hook.done()
         return 0
     finally:
         _stop_quietly(spark)
@@ -91,18 +95,22 @@ class EndBetweenBatches:
 
     def __init__(self, running: Running, spark: SparkSession) -> None:
         self._running, self._spark = running, spark
+        self._hook: Any = None
+        self._hooks: Any = None
 
     def install(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled)
         ensure_callback_server_started(self._spark.sparkContext._gateway)  # type: ignore[no-untyped-call]
         jvm: Any = self._spark._jvm
-        hooks, seconds = jvm.org.apache.hadoop.util.ShutdownHookManager.get(), jvm.java.util.concurrent.TimeUnit.SECONDS
-        hooks.addShutdownHook(self, HOOK_PRIORITY, STOP_LIMIT_S, seconds)
+        self._hook = jvm.java.lang.Thread(self)  # an object of the JVM's own, by which it can be taken back
+        self._hooks = jvm.org.apache.hadoop.util.ShutdownHookManager.get()
+        self._hooks.addShutdownHook(self._hook, HOOK_PRIORITY, STOP_LIMIT_S, jvm.java.util.concurrent.TimeUnit.SECONDS)
 
     def done(self) -> None:
         """The job has ended by itself: the JVM need not ask any more."""
-        self._running.request_stop()
+        with suppress(Py4JError):  # it is being run right now
+            self._hooks.removeShutdownHook(self._hook)
 
     def run(self) -> None:
         """Called by the JVM when it is told to end: waits for the batch, then ends the JVM with 0."""
@@ -110,16 +118,6 @@ class EndBetweenBatches:
         self._running.finished.wait(STOP_LIMIT_S)
         jvm: Any = self._spark._jvm
         jvm.java.lang.Runtime.getRuntime().halt(0)
-
-    def hashCode(self) -> int:
-        """The JVM keeps its hooks in a set; this and the next two are Object's."""
-        return id(self) & 0x7FFFFFFF
-
-    def equals(self, other: object) -> bool:
-        return other is self
-
-    def toString(self) -> str:
-        return type(self).__name__
 
     def _signalled(self, number: int, frame: Any) -> None:
         if self._running.stop_requested:
