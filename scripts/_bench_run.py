@@ -11,6 +11,8 @@ import json
 import os
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ def main() -> None:
     spark = session("bench", {**config.spark, **extra})
     spark.sparkContext.setLogLevel("ERROR")
     query = _job(spark, config) if asked["program"] == "job" else _bare(spark, config)
-    found = {**_rates(query), **_cpu(spark), **_memory(spark)}
+    found = {**_rates(query), **_cpu(), **_memory(spark)}
     found["rows"] = spark.read.format("delta").load(str(_path(config))).count()
     print(json.dumps(found))
     spark.stop()
@@ -86,26 +88,22 @@ def _rates(query: StreamingQuery) -> dict[str, Any]:
     return {"events_per_s": events / (sum(took) / 1000), "batch_ms": took}
 
 
-def _cpu(spark: SparkSession) -> dict[str, float]:
-    """CPU seconds so far of this process, its Python workers and the JVM."""
-    jvm: Any = spark._jvm
-    bean = jvm.java.lang.management.ManagementFactory.getOperatingSystemMXBean()
-    own = resource.getrusage(resource.RUSAGE_SELF)
-    return {"cpu_s": bean.getProcessCpuTime() / 1e9 + own.ru_utime + own.ru_stime + _workers_cpu()}
+def _cpu() -> dict[str, float]:
+    """CPU seconds so far of this process and all below it: the JVM and its Python workers."""
+    known = dict(_processes())
+    ours = {os.getpid()}
+    while found := {pid for pid, (parent, _) in known.items() if parent in ours} - ours:
+        ours |= found
+    return {"cpu_s": sum(known[pid][1] for pid in ours)}
 
 
-def _workers_cpu() -> float:
-    """CPU seconds of PySpark's Python workers, who are children of the JVM."""
-    tick, total = os.sysconf("SC_CLK_TCK"), 0.0
+def _processes() -> Iterator[tuple[int, tuple[int, float]]]:
+    """(process, (its parent, CPU seconds of it and of its ended children))."""
+    tick = os.sysconf("SC_CLK_TCK")
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            line = (stat.parent / "cmdline").read_bytes()
+        with suppress(OSError):  # it has ended meanwhile
             fields = stat.read_text().rsplit(")", 1)[1].split()
-        except OSError:  # it has ended meanwhile
-            continue
-        if b"pyspark.daemon" in line or b"pyspark/daemon" in line:
-            total += sum(int(fields[index]) for index in (11, 12, 13, 14)) / tick
-    return total
+            yield int(stat.parent.name), (int(fields[1]), sum(map(int, fields[11:15])) / tick)
 
 
 def _memory(spark: SparkSession) -> dict[str, float]:
