@@ -34,10 +34,6 @@ class Checkpoint:
     def committed(self) -> list[int]:
         return _ids(self._folder.list("commits"))
 
-    def planned_at_ms(self, batch_id: int) -> int:
-        """When the offsets of a batch were written, by the file system's clock."""
-        return next(f.modified_ms for f in self._folder.list("offsets") if f.name == str(batch_id))
-
     def end(self, batch_id: int) -> list[Offsets]:
         """Where a batch ends, an offset a source."""
         _, *sources = self._lines(f"offsets/{batch_id}")

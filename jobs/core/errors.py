@@ -5,7 +5,6 @@
     ├── DependencyMissing        3   a dependency was not there at the start
     └── Refused                  4   refused for the data's safety
         ├── LedgerMismatch           checkpoint and ledger tell different stories
-        ├── BatchInDoubt             it cannot be told whether a batch was written
         └── ReferenceStale           the reference table is older than it may be
 
 A rejected record is not an error: it is a row with a reason (`core.reasons`).
@@ -70,14 +69,6 @@ class LedgerMismatch(Refused):
     def __init__(self, checkpoint: str, ledger: str, cause: str, remedy: str) -> None:
         super().__init__(f"checkpoint {checkpoint} against ledger {ledger}: {cause}. {remedy}")
         self.checkpoint, self.ledger, self.cause, self.remedy = checkpoint, ledger, cause, remedy
-
-
-class BatchInDoubt(Refused):
-    """A batch may or may not be in the sink, and the sink no longer says which."""
-
-    def __init__(self, sink: str, batch_id: int, cause: str, remedy: str) -> None:
-        super().__init__(f"batch {batch_id} in {sink}: {cause}. {remedy}")
-        self.sink, self.batch_id, self.cause, self.remedy = sink, batch_id, cause, remedy
 
 
 class ReferenceStale(Refused):

@@ -51,7 +51,6 @@ class ReferenceTable:
         self._settings, self._clock = reference, clock
         self._source = source(spark, reference, postgres)
         self.rejected = 0
-        self.listeners: list[Callable[[], None]] = []
         try:
             self._current = self._load(self._source.mark())
         except (Py4JJavaError, PySparkException) as failure:
@@ -104,8 +103,6 @@ class ReferenceTable:
             return f"version {found.name} rejected: {problem}"
         old, self._current = self._current, found
         old.rows.unpersist()
-        for listener in self.listeners:
-            listener()
         return None
 
     def _load(self, mark: Any) -> Version:
