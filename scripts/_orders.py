@@ -11,7 +11,7 @@ TOPIC = {"max.message.bytes": str(4 << 20)}  # one of the bad records is larger 
 SEGMENTS = ("bronze", "silver", "gold")
 COUNTRIES = ("DE", "FR", "IT", "NL", "PL", "SE")
 CURRENCIES = ("EUR", "SEK", "PLN")
-DAY = datetime.datetime(2026, 11, 23, tzinfo=datetime.timezone.utc)
+DAY = datetime.datetime(2026, 1, 5, tzinfo=datetime.timezone.utc)
 
 
 def customer(number: int) -> tuple[str, str, str, str]:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.core import decode_avro, decode_json, decode_text
@@ -60,9 +61,15 @@ class BatchDecoder(NamedTuple):
 
 
 def decode(records: DataFrame, settings: DecodeSettings, now: datetime, keep_raw: bool = False) -> DataFrame:
-    """RECORDS -> DECODED; an event may be `max_future` after `now`."""
+    """RECORDS -> DECODED; an event may be `max_future` after `now`.
+
+    Headers travel through Python as JSON text: for a list column Spark measures an Arrow batch anew at each of its rows.
+    """
     run = partial(decode_batches, settings=settings, now=now, keep_raw=keep_raw)
-    return records.select(*RECORD, *PLACE).mapInArrow(run, decoded_schema(settings))
+    sent = records.select("key", "value", F.to_json("headers").alias("headers"), *PLACE)
+    schema = decoded_schema(settings)
+    travelling = T.StructType([T.StructField(f.name, T.StringType()) if f.name == "_headers" else f for f in schema])
+    return sent.mapInArrow(run, travelling).withColumn("_headers", F.from_json("_headers", HEADERS))
 
 
 def decoded_schema(settings: DecodeSettings) -> T.StructType:
