@@ -131,7 +131,7 @@ def new_job(
     for path in new(name, into):
         typer.echo(f"wrote {path}")
     there = "" if into == Path() else f"cd {into} && "
-    typer.echo(f"try it: {there}pytest tests/test_{name}.py && spark-submit {name}.py")
+    typer.echo(f'try it: {there}pytest tests/test_{name}.py && spark-submit --jars "$PATTERNS_JARS" {name}.py')
 
 
 @contextmanager

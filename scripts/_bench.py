@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,8 @@ class Bench:
                 cursor, "INSERT INTO customers (customer_id, name, segment, country) VALUES %s", made, page_size=10_000
             )
 
-    def run(self, program: str, topic: str, batch: int) -> dict[str, Any]:
-        """One process to the end of the topic; what it measured of itself."""
+    def run(self, program: str, topic: str, batch: int, more: Mapping[str, object] | None = None) -> dict[str, Any]:
+        """One process to the end of the topic, with `more` settings; what it measured of itself."""
         self._runs += 1
         place = self._folder / f"run{self._runs}"
         settings = {
@@ -79,6 +79,7 @@ class Bench:
             "scaling.max_offsets_per_trigger": batch,
             "trigger.available_now": "true",
             "trigger.every": "null",
+            **(more or {}),
         }
         asked = json.dumps({"program": program, "settings": settings})
         script = str(Path(__file__).with_name("_bench_run.py"))
@@ -132,14 +133,18 @@ def _ratio(pairs: Sequence[tuple[float, float]]) -> str:
 
 
 def growth(bench: Bench, events: int) -> None:
-    """Batch time against the size of the reference table."""
+    """Batch time against the size of the reference table, broadcast and shuffled."""
     topic, batch = bench.topic("orders", events, 0.0), 100_000
-    shown = Table("reference rows", "median batch ms", "events/s")
+    shown = Table("reference rows", "batch ms broadcast", "shuffled", "ratio")
     for count in (10**3, 10**4, 10**5, 10**6):
         bench.customers(count)
-        found = bench.run("job", topic, batch)
-        shown.add_row(f"{count:,}", f"{statistics.median(found['batch_ms']):,.0f}", f"{found['events_per_s']:,.0f}")
+        sides = [bench.run("job", topic, batch, {"reference.broadcast_max_rows": most}) for most in (10**7, 1)]
+        took = [statistics.median(found["batch_ms"]) for found in sides]
+        shown.add_row(f"{count:,}", *(f"{ms:,.0f}" for ms in took), f"{took[0] / took[1]:.2f}")
     screen.print(shown)
+    screen.print(
+        "Broadcasting should end where its ratio passes 1, or where the table no longer fits into an executor."
+    )
 
 
 def soak(bench: Bench, batches: int) -> None:

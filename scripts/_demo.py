@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import _demo_report
 import psycopg2
 from _orders import TOPIC, customer, orders
 from _stack import ServerFailed, Stack
@@ -27,7 +28,6 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from psycopg2.extras import execute_values
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from jobs.core.errors import JobError
 
@@ -88,7 +88,12 @@ def _demo(rows: int, folder: Path, keep: bool) -> None:
         with _job(stack, folder) as job:
             _stream(stack, folder, rows, job)
             took = time.monotonic() - began
-        _report(stack, folder, rows, took)
+        os.environ.update(stack.environment())
+        with _step("auditing"):
+            found = _demo_report.read(_settings(folder)[1::2], folder / "audit.log")
+        screen.print(*_demo_report.tables(found, took), sep="\n")
+        if wrong := _demo_report.wrong(found.report, rows):
+            raise DemoFailed(wrong)
     finally:
         if keep:
             screen.print(f"kept: {folder} (scripts/stack down --dir {folder / 'stack'} stops the servers)")
@@ -273,69 +278,6 @@ def _last_words(folder: Path) -> str:
         if re.match(r"[A-Za-z_.]+(Error|Exception|Missing|Mismatch|Refused|Stale)\b", line)
     ]
     return f"{said[-1] if said else 'it did not say why'} (its log: {kept})"
-
-
-def _report(stack: Stack, folder: Path, rows: int, took_s: float) -> None:
-    """The audit and a few rows, from a session of the demo's own."""
-    os.environ.update(stack.environment())
-    from jobs.core import layers
-    from jobs.core.audit import Report, audit
-    from jobs.core.session import session
-    from jobs.stream_table_join import Config
-
-    overrides = _settings(folder)[1::2]
-    with _step("auditing"):
-        loaded = layers.load(Config, None, "local", overrides, os.environ)
-        spark = session("demo", {**loaded.config.spark, "spark.ui.enabled": "false"})
-        spark.sparkContext.setLogLevel("ERROR")
-        found: Report = audit(spark, loaded.config)
-    try:
-        joined = spark.read.format("delta").load(str(folder / "enriched_orders")).where("customer_id in ('c1', 'c499')")
-        picked = joined.orderBy("ordered_at").select(
-            "order_id", "customer_id", "segment", "amount", "_reference_version"
-        )
-        some = picked.collect()
-        missed = spark.read.format("delta").load(str(folder / "enriched_orders")).where("segment is null").count()
-    finally:
-        spark.stop()
-    _print(found, missed, took_s, some if len(some) <= 6 else [*some[:3], *some[-3:]])
-    _verdict(found, rows)
-
-
-def _print(found, missed: int, took_s: float, some) -> None:  # type: ignore[no-untyped-def]
-    summary = Table(title="stream-table join", show_header=False, title_justify="left")
-    lines = {
-        "read": f"{found.counts.read:,}",
-        "joined": f"{found.counts.written - missed:,}",
-        "missed (kept with nulls)": f"{missed:,}",
-        "dead letters": f"{found.counts.dead_letters:,}",
-        **{f"  {reason}": f"{count:,}" for reason, count in sorted(found.reasons.items())},
-        "reference versions seen": str(len(found.versions)),
-        "batches": str(found.batches),
-        "events a second, start-up included": f"{found.counts.read / took_s:,.0f}",
-        "audit": "holds" if found.holds else "DOES NOT HOLD",
-    }
-    for name, value in lines.items():
-        summary.add_row(name, value)
-    screen.print(summary)
-    rows = Table(title="one customer before and after the change", title_justify="left")
-    for name in some[0].asDict():
-        rows.add_column(name)
-    for row in some:
-        rows.add_row(*map(str, row))
-    screen.print(rows)
-
-
-def _verdict(found, rows: int) -> None:  # type: ignore[no-untyped-def]
-    broken = [
-        f"{check.name}: {check.expected} expected, {check.found} found" for check in found.checks if not check.holds
-    ]
-    if broken:
-        raise DemoFailed("; ".join(broken))
-    if found.counts.read != rows:
-        raise DemoFailed(f"{found.counts.read} of {rows} orders were read")
-    if len(found.versions) < 2:
-        raise DemoFailed("the changed customers were never seen")
 
 
 if __name__ == "__main__":

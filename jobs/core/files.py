@@ -34,6 +34,11 @@ class Folder:
     def exists(self, name: str = "") -> bool:
         return bool(self._fs.exists(self._at(name)))
 
+    def make_private(self) -> None:
+        """Makes the folder, for its owner alone, unless it is there."""
+        if not self.exists():
+            self._fs.mkdirs(self._root, self._jvm.org.apache.hadoop.fs.permission.FsPermission("700"))
+
     def list(self, name: str = "") -> list[FileInfo]:
         """Files of a subfolder by name; none where the folder is missing. Hidden checksum files are left out."""
         if not self.exists(name):

@@ -24,6 +24,7 @@ class Parking:
     """The parked log at one path and its settlements beside it."""
 
     def __init__(self, spark: SparkSession, path: str, wait_for: timedelta) -> None:
+        self.path = path
         self._parked = DeltaTableSink(spark, f"{path}/parked")
         self._settled = DeltaTableSink(spark, f"{path}/settled")
         self._wait_for = wait_for

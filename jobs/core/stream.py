@@ -20,11 +20,12 @@ from jobs.core import classify, dead_letters, sources
 from jobs.core.batch import Clock, MicroBatch, Outlets, Transform, utc_now
 from jobs.core.checkpoint import Checkpoint
 from jobs.core.config import JobConfig, Scaling, Trigger
+from jobs.core.files import Folder
 from jobs.core.ledger import Ledger
 from jobs.core.parking import Parking
 from jobs.core.release import Release
 from jobs.core.sinks import Sink
-from jobs.core.sinks.places import ledger_path, sink
+from jobs.core.sinks.places import folders, ledger_path, sink
 from jobs.core.values import Duration
 
 Tick = Callable[[], None]
@@ -142,6 +143,9 @@ def start(
     outlets = Outlets(scaled(sink(spark, config), config.scaling), dead_letters.sink(spark, config), parking)
     checkpoint, ledger = Checkpoint(spark, str(config.checkpoint)), Ledger(spark, ledger_path(config))
     ledger.check(checkpoint)
+    if str(spark.sparkContext.master).startswith("local"):  # on a cluster, other users' executors may have to write there
+        for path in [*folders(config), *([parking.path] if parking else [])]:
+            Folder(spark, path).make_private()
     decode = classify.decoder(config.source)
     batch = MicroBatch(
         config.job, checkpoint, ledger, outlets, decode, transform, clock, note, _in_doubt(checkpoint, ledger)

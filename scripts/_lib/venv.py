@@ -53,6 +53,8 @@ def ensure() -> None:
     if _current():
         return
     needs.venv()
+    if VENV.is_symlink():  # what lies behind it is not this project's to change
+        raise SetupFailed(f"{VENV} is a link to {VENV.resolve()}: remove the link and run this again")
     with locked(ROOT, "setting up the environment") as lock:
         if not _current():
             room(ROOT, DISK_GB)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from _cluster import QUICK, Account, account, cluster, open_to_all
+from _lib import travel, venv
 from _lib.places import ROOT
 
 RECORDS = 400
@@ -46,20 +47,33 @@ def checkout(folder: Path) -> Path:
     folder.mkdir(mode=0o700)
     for name in ("conf", "jobs", "scripts"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy2(ROOT / "spark-defaults.conf", folder)
+    for name in ("spark-defaults.conf", "pyproject.toml"):
+        shutil.copy2(ROOT / name, folder)
     (ROOT / "build").mkdir(exist_ok=True)
     (folder / "build").symlink_to(ROOT / "build")
+    environment(folder / ".venv")
     return folder
+
+
+def environment(made: Path) -> None:
+    """Stands for the copy's own: the packages and the Python of the tests, with the stamp that the copy asks for."""
+    library = made / "lib" / travel.MINOR
+    for folder in (made / "bin", library):
+        folder.mkdir(parents=True)
+    (library / "site-packages").symlink_to(venv.site_packages())
+    python = made / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    subprocess.run([python, "-c", "from _lib import venv; venv.stamp()"], cwd=made.parent / "scripts", check=True)
 
 
 def submitted(copy: Path, config: Path, master: str, who: Account, stack: Any) -> subprocess.CompletedProcess[str]:
     settings = [part for key, value in SIZES.items() for part in ("--set", f"spark.{key}={value}")]
     named = ["--config", str(config), "--env", "cluster", "--master", master, "--python", who.python]
-    command = [sys.executable, str(copy / "scripts" / "_submit.py"), "stream_table_join", *named, *settings]
-    own = {"PYTHONPATH": str(copy), "SPARK_CONF_DIR": str(copy), "SPARK_LOCAL_IP": "127.0.0.1"}
-    environment = {**os.environ, **stack.environment(), **own}
+    command = [sys.executable, str(copy / "scripts" / "submit"), "stream_table_join", *named, *settings]
+    variables = {**os.environ, **stack.environment(), "SPARK_LOCAL_IP": "127.0.0.1"}
     piped = {"capture_output": True, "text": True, "timeout": 300}
-    return subprocess.run(command, env=environment, cwd=copy, umask=0o022, **piped)
+    return subprocess.run(command, env=variables, cwd=copy, umask=0o022, **piped)
 
 
 def settings(broker: Any, table: Callable[..., str], shared: Path) -> dict[str, Any]:

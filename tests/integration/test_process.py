@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Callable
@@ -21,7 +23,7 @@ def submit(config: Path, environment: dict[str, str], log: Path, *more: str) -> 
     jars = ["--jars", os.environ["PATTERNS_JARS"]]
     command = [program, "--master", "local[2]", "--conf", "spark.ui.enabled=false", *jars, *more]
     with log.open("wb") as out:
-        script = [str(ROOT / "jobs" / "stream_table_join.py"), "--config", str(config)]
+        script = [str(ROOT / "jobs" / "stream_table_join.py"), "--config", str(config), "--env", "local"]
         return subprocess.Popen([*command, *script], env={**os.environ, **environment}, stdout=out, stderr=out)
 
 
@@ -34,6 +36,15 @@ def until(done: Callable[[], bool], process: subprocess.Popen[bytes], log: Path,
             process.wait(0.2)
         except subprocess.TimeoutExpired:
             continue
+
+
+def mode(folder: Path | str) -> int:
+    return stat.S_IMODE(Path(folder).stat().st_mode)
+
+
+def records_read(ledger: Path) -> int:
+    lines = (line for file in ledger.glob("*.json") for line in file.read_text().splitlines())
+    return sum(json.loads(line)["counts"]["read"] for line in lines)
 
 
 def settings(broker: Any, table: Callable[..., str], path: Path) -> dict[str, Any]:
@@ -61,9 +72,10 @@ def test_sigterm_ends_between_batches_and_the_restart_repeats_nothing(
     assert running.wait(60) == 0, log.read_text()[-3000:]
     first = made.audit()
     assert first.holds, first.checks
+    assert [mode(folder) for folder in (tmp_path / "sink", made.config.checkpoint)] == [0o700, 0o700]
     again = made.start()
     try:
-        while made.audit().lag:
+        while records_read(ledger) < 40:
             assert not again.wait(0.2), "the job ended by itself"
     finally:
         again.stop()

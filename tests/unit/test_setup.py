@@ -210,6 +210,15 @@ def test_an_environment_of_the_users_own_is_completed(unmade: Path, made: list[s
     assert not (unmade / ".venv-setup.log").exists()
 
 
+def test_a_linked_environment_is_left_alone(unmade: Path, made: list[str]) -> None:
+    (unmade / ".venv").rename(unmade / "elsewhere")
+    (unmade / ".venv").symlink_to(unmade / "elsewhere")
+    with pytest.raises(SetupFailed, match="is a link to .*elsewhere: remove the link"):
+        venv.ensure()
+    assert made == []
+    assert (unmade / "elsewhere" / "own").exists()
+
+
 def test_a_half_made_environment_is_made_again(unmade: Path, made: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     (unmade / ".venv-setup.log").touch()
     monkeypatch.setattr(venv, "stamp", lambda: None)

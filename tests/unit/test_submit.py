@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import sys
 import tarfile
 import zipfile
@@ -166,6 +167,20 @@ def test_what_is_wrong_is_told_before_anything_is_built(
     assert _submit.main() == 2
     assert told in capsys.readouterr().err
     assert not build.exists()
+
+
+def test_the_script_itself_hands_over() -> None:
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "submit"),
+        "stream_table_join",
+        *MASTER,
+        "--set",
+        "trigger.evry=5s",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "trigger.every" in done.stderr
 
 
 def test_it_becomes_spark_submit(monkeypatch: pytest.MonkeyPatch) -> None:

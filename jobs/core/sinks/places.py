@@ -23,6 +23,13 @@ def sink(spark: SparkSession, config: JobConfig) -> Sink:
     return ConsoleSink(target.console.rows)
 
 
+def folders(config: JobConfig) -> list[str]:
+    """All that the job keeps in files, but for what it parks."""
+    dead = config.dead_letters.delta if config.dead_letters else None
+    tables = [place for place in (config.sink.delta, config.sink.parquet, dead) if place]
+    return [str(config.checkpoint), *(str(table.path) for table in tables), ledger_path(config)]
+
+
 def ledger_path(config: JobConfig) -> str:
     """`_ledger/<job>` in the sink's folder, which readers and VACUUM pass over; else beside the checkpoint."""
     if config.ledger:

@@ -26,6 +26,15 @@ def test_an_existing_file_is_not_replaced_and_no_draft_stays(spark: SparkSession
     assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".crc")] == ["a"]
 
 
+def test_a_private_folder_is_its_owner_s_alone_and_one_that_is_there_stays(spark: SparkSession, tmp_path: Path) -> None:
+    new, own = tmp_path / "a" / "new", tmp_path / "own"
+    own.mkdir()
+    own.chmod(0o750)
+    for path in (new, own):
+        Folder(spark, str(path)).make_private()
+    assert [path.stat().st_mode & 0o777 for path in (new, own)] == [0o700, 0o750]
+
+
 def test_a_deleted_file_is_gone(spark: SparkSession, tmp_path: Path) -> None:
     folder = Folder(spark, str(tmp_path))
     folder.write("a", "x")
