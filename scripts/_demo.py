@@ -140,7 +140,7 @@ def _settings(folder: Path) -> list[str]:
         "checkpoint": folder / "checkpoint",
         "trigger.every": "1s",
         "reference.refresh.every": "1s",
-        "scaling.max_offsets_per_trigger": 20_000,
+        "scaling.max_offsets_per_trigger": 25_000,
     }
     return [text for key, value in settings.items() for text in ("--set", f"{key}={value}")]
 
@@ -149,6 +149,7 @@ def _settings(folder: Path) -> list[str]:
 def _job(stack: Stack, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The job under spark-submit, as a user starts it; ended by SIGTERM, as a cluster ends it."""
     submit = [str(Path(os.environ["SPARK_HOME"]) / "bin" / "spark-submit"), "--jars", os.environ["PATTERNS_JARS"]]
+    submit += ["--driver-java-options", _demo_report.QUICK]
     command = [*submit, str(ROOT / "jobs" / "stream_table_join.py"), "--env", "local", *_settings(folder)]
     with (folder / "job.log").open("wb") as log:
         environment = {**os.environ, **stack.environment()}

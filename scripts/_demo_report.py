@@ -19,10 +19,7 @@ from jobs.stream_table_join import Config
 SHOWN = ("order_id", "customer_id", "segment", "amount", "_reference_version")
 FEW = 3
 STDERR = 2
-SHORT_LIVED = {
-    "spark.ui.enabled": "false",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",  # a JVM for a few seconds
-}
+QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # for a JVM that lives for seconds
 
 
 class Found(NamedTuple):
@@ -51,7 +48,7 @@ def read(overrides: Sequence[str], log: Path) -> Found:
     config = layers.load(Config, None, "local", overrides, os.environ).config
     assert config.sink.delta, "the demo's sink is a Delta table"
     with jvm_writes_to(log):
-        spark = session("demo", {**config.spark, **SHORT_LIVED})
+        spark = session("demo", {**config.spark, "spark.ui.enabled": "false", "spark.driver.extraJavaOptions": QUICK})
     spark.sparkContext.setLogLevel("ERROR")
     try:
         report = audit(spark, config)
