@@ -84,13 +84,14 @@ def _demo(rows: int, folder: Path, keep: bool) -> None:
         with _step(f"making topics and {CUSTOMERS:,} customers"):
             _topics(stack)
             _customers(stack)
-        began = time.monotonic()
-        with _job(stack, folder) as job:
-            _stream(stack, folder, rows, job)
-            took = time.monotonic() - began
         os.environ.update(stack.environment())
+        report = _demo_report.DemoReport(_settings(folder)[1::2], folder / "audit.log")
+        began = time.monotonic()
+        with _job(folder) as job:
+            _stream(stack, folder, rows, job, report.prepare)
+            took = time.monotonic() - began
         with _step("auditing"):
-            found = _demo_report.read(_settings(folder)[1::2], folder / "audit.log")
+            found = report.read()
         screen.print(*_demo_report.tables(found, took), sep="\n")
         if wrong := _demo_report.wrong(found.report, rows):
             raise DemoFailed(wrong)
@@ -146,14 +147,13 @@ def _settings(folder: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def _job(stack: Stack, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _job(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The job under spark-submit, as a user starts it; ended by SIGTERM, as a cluster ends it."""
     submit = [str(Path(os.environ["SPARK_HOME"]) / "bin" / "spark-submit"), "--jars", os.environ["PATTERNS_JARS"]]
     submit += ["--driver-java-options", _demo_report.QUICK]
     command = [*submit, str(ROOT / "jobs" / "stream_table_join.py"), "--env", "local", *_settings(folder)]
     with (folder / "job.log").open("wb") as log:
-        environment = {**os.environ, **stack.environment()}
-        job = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
+        job = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
         try:
             yield job
         finally:
@@ -172,7 +172,9 @@ def _ended(job: subprocess.Popen[bytes]) -> int:
         return job.wait()
 
 
-def _stream(stack: Stack, folder: Path, rows: int, job: subprocess.Popen[bytes]) -> None:
+def _stream(
+    stack: Stack, folder: Path, rows: int, job: subprocess.Popen[bytes], before_last: Callable[[], None]
+) -> None:
     """Half of the orders, then changed customers, then the rest once the job has seen the change."""
     shown = [
         TextColumn("{task.description}"),
@@ -200,6 +202,7 @@ def _stream(stack: Stack, folder: Path, rows: int, job: subprocess.Popen[bytes])
         sent = _sent(stack)
         _produce(stack, sent, rows - sent)
         progress.update(bar, description="joining with the new version")
+        before_last()
         _until(lambda: seen() >= rows, job, folder, seen)
         progress.update(bar, description="joined")
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from pyspark.sql import Row
+from pyspark.sql import Row, SparkSession
 from rich.table import Table
 
 from jobs.core import layers
@@ -43,21 +44,38 @@ def jvm_writes_to(log: Path) -> Iterator[None]:
         os.close(kept)
 
 
-def read(overrides: Sequence[str], log: Path) -> Found:
-    """From a session of the demo's own, which ends with it; what its JVM says goes to `log`."""
-    config = layers.load(Config, None, "local", overrides, os.environ).config
-    assert config.sink.delta, "the demo's sink is a Delta table"
-    with jvm_writes_to(log):
-        spark = session("demo", {**config.spark, "spark.ui.enabled": "false", "spark.driver.extraJavaOptions": QUICK})
-    spark.sparkContext.setLogLevel("ERROR")
-    try:
-        report = audit(spark, config)
-        joined = spark.read.format("delta").load(str(config.sink.delta.path)).cache()
-        some = joined.where("customer_id in ('c1', 'c499')").orderBy("ordered_at").select(*SHOWN).collect()
-        missed = joined.where("segment is null").count()
-    finally:
-        spark.stop()
-    return Found(report, missed, some if len(some) <= 2 * FEW else [*some[:FEW], *some[-FEW:]])
+class DemoReport:
+    """Read in a session of the demo's own, whose JVM may start before it is needed and writes to `log`."""
+
+    def __init__(self, overrides: Sequence[str], log: Path) -> None:
+        self._config = layers.load(Config, None, "local", overrides, os.environ).config
+        self._log = log
+        self._thread = ThreadPoolExecutor(1)
+        self._session: Future[SparkSession] | None = None
+
+    def prepare(self) -> None:
+        """Starts the session; returns at once."""
+        self._session = self._thread.submit(self._started)
+
+    def read(self) -> Found:
+        """Ends the session, too."""
+        assert self._session and self._config.sink.delta, "it was prepared, and the demo's sink is a Delta table"
+        spark = self._session.result()
+        try:
+            report = audit(spark, self._config)
+            joined = spark.read.format("delta").load(str(self._config.sink.delta.path)).cache()
+            some = joined.where("customer_id in ('c1', 'c499')").orderBy("ordered_at").select(*SHOWN).collect()
+            missed = joined.where("segment is null").count()
+        finally:
+            spark.stop()
+        return Found(report, missed, some if len(some) <= 2 * FEW else [*some[:FEW], *some[-FEW:]])
+
+    def _started(self) -> SparkSession:
+        short_lived = {"spark.ui.enabled": "false", "spark.driver.extraJavaOptions": QUICK}
+        with jvm_writes_to(self._log):
+            spark = session("demo", {**self._config.spark, **short_lived})
+        spark.sparkContext.setLogLevel("ERROR")
+        return spark
 
 
 def tables(found: Found, took_s: float) -> list[Table]:

@@ -77,7 +77,7 @@ def outcomes(spark: SparkSession, config: JobConfig) -> DataFrame:
     found = [
         frame.select(*COORDINATES, F.lit(name).alias("place")) for name, frame in places.items() if frame is not None
     ]
-    empty = spark.createDataFrame([], "_topic STRING, _partition INT, _offset BIGINT, place STRING")
+    empty = spark.range(0).selectExpr("'' AS _topic", "0 AS _partition", "0L AS _offset", "'' AS place")
     counted = [F.count_if(F.col("place") == name).alias(name) for name in OUTCOMES]
     return reduce(DataFrame.unionByName, found, empty).groupBy(*COORDINATES).agg(*counted)
 

@@ -143,7 +143,9 @@ def start(
     outlets = Outlets(scaled(sink(spark, config), config.scaling), dead_letters.sink(spark, config), parking)
     checkpoint, ledger = Checkpoint(spark, str(config.checkpoint)), Ledger(spark, ledger_path(config))
     ledger.check(checkpoint)
-    if str(spark.sparkContext.master).startswith("local"):  # on a cluster, other users' executors may have to write there
+    if str(spark.sparkContext.master).startswith(
+        "local"
+    ):  # on a cluster, other users' executors may have to write there
         for path in [*folders(config), *([parking.path] if parking else [])]:
             Folder(spark, path).make_private()
     decode = classify.decoder(config.source)
