@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
 from jobs.core.config import JobConfig
-from jobs.core.sinks.places import ledger_path, sink
+from jobs.core.sinks.places import folders, ledger_path, sink
 from jobs.core.sinks.tables import DeltaTableSink, ParquetSink
 from jobs.core.sinks.views import ConsoleSink, MemorySink
 
@@ -33,3 +34,9 @@ def test_each_sink_and_the_ledger_beside_it(spark: SparkSession, place: dict[str
 
 def test_a_ledger_goes_where_the_config_says() -> None:
     assert ledger_path(config({"console": {}}, ledger="data/books")) == "data/books"
+
+
+def test_all_folders_of_a_job(tmp_path: Path) -> None:
+    paths = {name: str(tmp_path / name) for name in ("out", "dead")}
+    whole = config({"parquet": {"path": paths["out"]}}, dead_letters={"delta": {"path": paths["dead"]}})
+    assert folders(whole) == ["data/cp", paths["out"], paths["dead"], f"{paths['out']}/_ledger/join"]

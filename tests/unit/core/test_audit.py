@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs.core.audit import Check, audit
+from jobs.core.config import JobConfig
+from jobs.core.dead_letters import DEAD_LETTER
+from jobs.core.ledger import Counts, Entry, Ledger
+
+SINK = "order_id STRING, _topic STRING, _partition INT, _offset BIGINT"
+FIRST = Entry("batch", "sized", "q1", 0, "[null]", '[{"logOffset": 0}]', Counts(2, 1, 0, 1, 0), "t0", {"FUTURE": 1})
+SECOND = Entry("batch", "sized", "q1", 1, FIRST.end, '[{"logOffset": 1}]', Counts(2, 1, 1, 0, 0), "t1")
+WRITTEN = [("o1", "f", 0, 0), ("o3", "f", 0, 20)]
+DEAD = [10]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> JobConfig:
+    place = {name: {"path": str(tmp_path / name)} for name in ("in", "out", "dead")}
+    settings = {
+        "job": "sized",
+        "source": {"file": place["in"], "schema": "order_id STRING"},
+        "sink": {"delta": place["out"]},
+        "dead_letters": {"delta": place["dead"]},
+        "checkpoint": str(tmp_path / "checkpoint"),
+        "trigger": {"available_now": True},
+    }
+    return JobConfig.model_validate(settings)
+
+
+Kept = Callable[..., list[Check]]
+
+
+@pytest.fixture
+def broken(spark: SparkSession, config: JobConfig, rows: Callable[..., DataFrame], tmp_path: Path) -> Kept:
+    """What an audit finds wrong in a sink, dead letters and a ledger of these contents."""
+
+    def kept(written: list[tuple[object, ...]], dead: list[int], *entries: Entry) -> list[Check]:
+        rows(SINK, *written).write.format("delta").save(str(tmp_path / "out"))
+        letters = [("f", 0, at, None, None, b"{", None, "FUTURE", "x", "sized", 1, None) for at in dead]
+        rows(DEAD_LETTER, *letters).write.format("delta").save(str(tmp_path / "dead"))
+        ledger = Ledger(spark, str(tmp_path / "out" / "_ledger" / "sized"))
+        for entry in entries:
+            ledger.append(entry)
+        return [check for check in audit(spark, config).checks if not check.holds]
+
+    return kept
+
+
+def test_what_adds_up_holds(broken: Kept) -> None:
+    assert broken(WRITTEN, DEAD, FIRST, SECOND) == []
+
+
+def test_a_lost_row_is_found(broken: Kept) -> None:
+    assert broken(WRITTEN[:1], DEAD, FIRST, SECOND) == [Check("sink: records written", 2, 1)]
+
+
+def test_a_row_written_twice_is_found(broken: Kept) -> None:
+    assert broken([*WRITTEN, WRITTEN[0]], DEAD, FIRST, SECOND) == [
+        Check("sink: records written more than once", 0, 1),
+        Check("sink: records written", 2, 3),
+    ]
+
+
+def test_a_lost_dead_letter_is_found(broken: Kept) -> None:
+    assert broken(WRITTEN, [], FIRST, SECOND) == [Check("dead letters: distinct records", 1, 0)]
+
+
+def test_a_dead_letter_sent_twice_is_one_record(broken: Kept) -> None:
+    assert broken(WRITTEN, DEAD * 2, FIRST, SECOND) == []
+
+
+def test_a_dead_letter_that_was_written_after_all_is_not_counted_twice(broken: Kept) -> None:
+    assert broken(WRITTEN, [10, 20], FIRST, SECOND) == []
+
+
+def test_a_gap_between_batches_is_found(broken: Kept) -> None:
+    gap = replace(SECOND, start='[{"logOffset": 7}]')
+    assert broken(WRITTEN, DEAD, FIRST, gap) == [
+        Check("ledger: batches that do not start where the one before ended", 0, 1)
+    ]
+
+
+def test_outcomes_that_do_not_add_up_are_found(broken: Kept) -> None:
+    assert broken(WRITTEN, DEAD, FIRST, replace(SECOND, counts=Counts(3, 1, 1, 0, 0))) == [
+        Check("ledger: outcomes add up to the records read", 5, 4)
+    ]
