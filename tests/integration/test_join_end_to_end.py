@@ -14,8 +14,12 @@ from _orders import bad_records
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.core.audit import dead_letter_topic
+from jobs.core.audit import audit, dead_letter_topic
 from jobs.core.errors import DependencyMissing, LedgerMismatch
+from jobs.core.layers import load
+from jobs.core.ledger import Counts
+from jobs.core.session import ROOT
+from jobs.stream_table_join import Config, start
 
 SCHEMA = (
     "order_id STRING, customer_id STRING, amount DECIMAL(10,2), currency STRING, quantity INT, "
@@ -212,3 +216,68 @@ def test_a_reference_table_that_is_not_there_is_named(case: Case, job: Any) -> N
     settings["reference"]["jdbc"]["table"] = "nobody"
     with pytest.raises(DependencyMissing, match="reference table nobody at jdbc:postgresql://"):
         job(settings).run()
+
+
+def test_the_seeds_join(
+    broker: Any, table: Callable[..., str], stack: Any, spark: SparkSession, tmp_path: Path, capsys: Any
+) -> None:
+    topic, dead = broker.topic("seed"), broker.topic("seed-dead")
+    records = [{"id": 1, "reference_id": 10, "value": "a"}, {"id": 2, "reference_id": 99, "value": "b"}]
+    broker.send(topic, [*(json.dumps(record).encode() for record in records), b"{"])
+    own = {
+        "kafka.bootstrap_servers": stack.bootstrap_servers,
+        "postgres.url": stack.jdbc_url,
+        "postgres.user": stack.user,
+        "source.kafka.topic": topic,
+        "dead_letters.kafka.topic": dead,
+        "reference.jdbc.table": table("id bigint primary key, name text", [(10, "Ann")]),
+        "checkpoint": tmp_path / "checkpoint",
+        "trigger.every": "null",
+        "trigger.available_now": "true",
+    }
+    overrides = [f"{key}={value}" for key, value in own.items()]
+    config = load(Config, ROOT / "conf/seed_join.yaml", None, overrides, stack.environment()).config
+    assert start(spark, config).wait(120), "the job did not end"
+    report = audit(spark, config)
+    shown = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    columns = ["id", "reference_id", "value", "name", "_reference_version", "_topic", "_partition", "_offset"]
+    (version,) = report.versions
+    assert [[cell.strip() for cell in line] for line in shown] == [
+        columns,
+        ["1", "10", "a", "Ann", version, topic, "0", "0"],
+    ]
+    assert (report.counts, report.reasons, report.lag) == (Counts(3, 1, 1, 1, 0), {"MALFORMED": 1}, 0)
+
+
+def test_a_row_that_changes_in_the_run_is_seen_by_later_records(
+    case: Case, job: Callable[..., Any], database: Any, spark: SparkSession
+) -> None:
+    settings = {**case.settings(), "trigger": {"every": "100ms"}}
+    settings["reference"]["refresh"] = {"every": "200ms", "watermark": "updated_at"}
+    made = job(settings)
+    case.order(("o0", "c1"))
+    running = made.start()
+
+    def until_there_is(segment: str) -> None:
+        while segment not in segments(spark, case):
+            assert not running.wait(0.2), "the job ended by itself"
+            case.order(("o1", "c1"))
+
+    try:
+        until_there_is("gold")
+        changed = f"UPDATE {case.customers} SET segment = 'platinum', updated_at = now() WHERE customer_id = 'c1'"
+        database.cursor().execute(changed)
+        until_there_is("platinum")
+    finally:
+        running.stop()
+    report = made.audit()
+    assert report.holds, report.checks
+    assert segments(spark, case) == dict(zip(["gold", "platinum"], report.versions, strict=True))
+
+
+def segments(spark: SparkSession, case: Case) -> dict[str, str]:
+    """segment -> the version that it was joined from."""
+    if not list(Path(case.sink).glob("_delta_log/*.json")):
+        return {}
+    rows = spark.read.format("delta").load(case.sink).select("segment", "_reference_version").distinct()
+    return {row["segment"]: row["_reference_version"] for row in rows.collect()}
