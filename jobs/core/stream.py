@@ -143,11 +143,7 @@ def start(
     outlets = Outlets(scaled(sink(spark, config), config.scaling), dead_letters.sink(spark, config), parking)
     checkpoint, ledger = Checkpoint(spark, str(config.checkpoint)), Ledger(spark, ledger_path(config))
     ledger.check(checkpoint)
-    if str(spark.sparkContext.master).startswith(
-        "local"
-    ):  # on a cluster, other users' executors may have to write there
-        for path in [*folders(config), *([parking.path] if parking else [])]:
-            Folder(spark, path).make_private()
+    _keep_private(spark, [*folders(config), *([parking.path] if parking else [])])
     decode = classify.decoder(config.source)
     batch = MicroBatch(
         config.job, checkpoint, ledger, outlets, decode, transform, clock, note, _in_doubt(checkpoint, ledger)
@@ -157,6 +153,13 @@ def start(
         spark.conf.set("spark.sql.shuffle.partitions", str(config.scaling.shuffle_partitions))
     writer = stream.writeStream.queryName(config.job).option("checkpointLocation", checkpoint.path)
     return Running(batch, ticks, releases).begin(writer.trigger(**_trigger(config.trigger)))
+
+
+def _keep_private(spark: SparkSession, paths: Sequence[str]) -> None:
+    """Only where driver and executors are one process: on a cluster, another user's executors may have to write there."""
+    if str(spark.sparkContext.master).startswith("local"):
+        for path in paths:
+            Folder(spark, path).make_private()
 
 
 def parking(spark: SparkSession, path: str | None, wait_for: Duration | None) -> Parking | None:

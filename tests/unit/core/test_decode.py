@@ -15,6 +15,7 @@ from pyspark.sql import types as T
 
 from jobs.core import decode as decoding
 from jobs.core.decode import DecodeSettings, batch_decoder, decode, decode_batch, decoded_schema, format_decoder
+from jobs.core.sources import RECORDS
 
 RULES: dict[str, Any] = {"required": ("order_id",), "event_time": "ordered_at", "max_record_bytes": 2000}
 SETTINGS = {
@@ -346,3 +347,22 @@ def test_spark_gives_what_the_executors_make(spark: SparkSession) -> None:
 
 def test_formats_are_those_of_the_config() -> None:
     assert {*decoding.FORMATS} <= {"json", "csv", "raw", "avro"}
+
+
+def test_headers_come_back_as_they_were_and_no_list_column_goes_into_python(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spark measures an Arrow batch at each of its rows, and walks all of a list column each time."""
+    sent: list[T.StructType] = []
+    headers = [("h", b"\x00\xff"), ('"\u2028', b""), ("n", None)]
+    frame = spark.createDataFrame([(b"k", b"{", headers, "t", 0, 1, NOW), (None, b"{", None, "t", 0, 2, NOW)], RECORDS)
+    real = type(frame).mapInArrow
+    monkeypatch.setattr(type(frame), "mapInArrow", lambda self, *call: sent.append(self.schema) or real(self, *call))
+    first, second = decode(frame, settings(), NOW).collect()
+    assert [(h["key"], h["value"] and bytes(h["value"])) for h in first["_headers"]] == [
+        ("h", b"\x00\xff"),
+        ('"\u2028', b""),
+        ("n", None),
+    ]
+    assert second["_headers"] is None
+    assert [field.name for field in sent[0] if isinstance(field.dataType, T.ArrayType)] == []
