@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -259,7 +260,9 @@ def test_a_row_that_changes_in_the_run_is_seen_by_later_records(
     running = made.start()
 
     def until_there_is(segment: str) -> None:
+        limit = time.monotonic() + 60
         while segment not in segments(spark, case):
+            assert time.monotonic() < limit, f"no order was joined with {segment}"
             assert not running.wait(0.2), "the job ended by itself"
             case.order(("o1", "c1"))
 

@@ -75,7 +75,9 @@ def test_sigterm_ends_between_batches_and_the_restart_repeats_nothing(
     assert [mode(folder) for folder in (tmp_path / "sink", made.config.checkpoint)] == [0o700, 0o700]
     again = made.start()
     try:
+        limit = time.monotonic() + 120
         while records_read(ledger) < 40:
+            assert time.monotonic() < limit, f"{records_read(ledger)} of 40 records after two minutes"
             assert not again.wait(0.2), "the job ended by itself"
     finally:
         again.stop()
