@@ -1,6 +1,6 @@
 """The `patterns` command.
 
-    patterns list | validate | show-config | schema | audit | new
+    patterns list | validate | show-config | schema | migrate | audit | new
 
 Errors are told in one line each, without a traceback; exit codes are those of `core.errors`. Only `audit` starts Spark.
 """
@@ -99,6 +99,25 @@ def schema(
         typer.echo(text, nl=False)
     else:
         _save(text, output)
+
+
+@app.command()
+def migrate(
+    job: Job,
+    config: Config = None,
+    env: Env = None,
+    sets: Sets = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Try all of it, then undo it.")] = False,
+) -> None:
+    """Make the ledger and the roles in PostgreSQL, and grant what the job needs; what is there already stays."""
+    from jobs.core import migrations
+    from jobs.core.postgres import Database
+
+    loaded = lookup.load(lookup.find(job), Asked(config, env, sets or ())).config
+    if loaded.postgres is None:
+        raise ConfigError(Problem("postgres", "", "required: the database to migrate", "conf"))
+    for step in migrations.migrate(Database(loaded.postgres), loaded, dry_run):
+        typer.echo(f"would apply {step}" if dry_run else f"applied {step}")
 
 
 @app.command()

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import _bench_postgres
 import psycopg2
 from _orders import TOPIC, customer, orders
 from _stack import Stack
@@ -164,18 +165,21 @@ def soak(bench: Bench, batches: int) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench")
-    parser.add_argument("what", choices=["join", "growth", "soak"])
+    parser.add_argument("what", choices=["join", "growth", "soak", "postgres"])
     parser.add_argument("--events", type=int, default=2_000_000)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--batch", type=int, choices=[200_000, 1_000], help="only batches of this size")
     parser.add_argument("--batches", type=int, default=500)
+    parser.add_argument("--rows", type=int, default=500_000)
     asked = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="stream-patterns-bench-") as name,
         Stack.start(Path(name) / "stack") as stack,
     ):
         bench = Bench(stack, Path(name))
-        if asked.what == "join":
+        if asked.what == "postgres":
+            screen.print(_bench_postgres.postgres(stack, asked.rows, asked.pairs))
+        elif asked.what == "join":
             join(bench, asked.events, asked.pairs, asked.batch)
         elif asked.what == "growth":
             growth(bench, asked.events)

@@ -21,7 +21,7 @@ from pyspark.sql.observation import Observation
 
 from jobs.core import classify, dead_letters
 from jobs.core.checkpoint import Checkpoint
-from jobs.core.ledger import Counts, Entry, Ledger
+from jobs.core.ledger import Books, Counts, Entry
 from jobs.core.parking import Parking
 from jobs.core.reasons import WAITING
 from jobs.core.sinks import Mark, Sink
@@ -52,7 +52,7 @@ class MicroBatch:
 
     job: str
     checkpoint: Checkpoint
-    ledger: Ledger
+    ledger: Books
     outlets: Outlets
     decode: classify.Decode
     transform: Transform

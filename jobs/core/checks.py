@@ -20,7 +20,17 @@ from jobs.core.problems import Finding
 from jobs.core.schema import Decimal, Field, Scalar, SchemaError, column_names, parse_ddl, parse_type
 
 if TYPE_CHECKING:
-    from jobs.core.config import JobConfig, Join, JoinConfig, KafkaSecurity, KafkaSource, Postgres, Reference, Source
+    from jobs.core.config import (
+        JobConfig,
+        Join,
+        JoinConfig,
+        KafkaSecurity,
+        KafkaSource,
+        Postgres,
+        PostgresSink,
+        Reference,
+        Source,
+    )
 
 TIMESTAMP = Scalar("TIMESTAMP")
 RAW = (Field("value", Scalar("STRING")),)
@@ -138,8 +148,23 @@ def _exists(path: tuple[str, ...], name: str, names: Iterable[str]) -> list[Find
     return [] if name in names else [Finding(path, f"a column of the schema: {', '.join(names)}")]
 
 
+def upsert(given: PostgresSink) -> Iterator[Finding]:
+    """A key and a version where rows are replaced, and only there."""
+    for key, value in {"key": given.key, "version": given.version}.items():
+        if given.mode == "upsert" and not value:
+            yield Finding((key,), "required with mode: upsert")
+        elif given.mode == "append" and value:
+            yield Finding((key,), "only with mode: upsert")
+    if len(set(given.key)) < len(given.key):
+        yield Finding(("key",), "each column once")
+
+
 def needs(config: JobConfig) -> Iterator[Finding]:
     """Groups that other groups rely on."""
+    if config.sink.postgres and config.postgres is None:
+        yield Finding(("postgres",), "required for a sink in PostgreSQL: postgres.url and postgres.user")
+    if config.sink.postgres and config.ledger:
+        yield Finding(("ledger",), "no ledger in a folder: a sink in PostgreSQL has it in its own transaction")
     letters = config.dead_letters
     if config.kafka is None and (config.source.kafka or (letters and letters.kafka)):
         yield Finding(("kafka",), "required for a source or dead letters in Kafka: kafka.bootstrap_servers")
@@ -151,27 +176,32 @@ def join_needs(config: JoinConfig) -> Iterator[Finding]:
     """Groups that a join relies on."""
     if config.postgres is None and config.reference.jdbc:
         yield Finding(("postgres",), "required for a reference table by JDBC: postgres.url and postgres.user")
+    if config.sink.postgres and config.join.on_miss == "wait":
+        yield Finding(("join", "on_miss"), "keep or dead_letter: records cannot wait yet before a sink in PostgreSQL")
     if config.dead_letters is None and not config.source.decoded and config.join.on_miss != "keep":
         yield Finding(("dead_letters",), f"required with on_miss: {config.join.on_miss}")
 
 
 def join_output(config: JoinConfig) -> Iterator[Finding]:
-    """Columns to partition by are among those that a join writes, as far as the config can tell."""
+    """Columns to partition by, keys and versions are among those that a join writes, as far as the config can tell."""
     known, table = columns(config.source), config.reference.jdbc or config.reference.delta
     if known is None or table is None or not table.columns:
         return
     stream = column_names(known)
     added = [f"ref_{name}" if name in stream else name for name in table.columns if name not in config.join.on.values()]
-    for path, named in _partitioning(config).items():
+    for path, named in _named(config).items():
         for number, name in enumerate(named):
             yield from _exists((*path, str(number)), name, [*stream, *added, *OWN_COLUMNS])
 
 
-def _partitioning(config: JobConfig) -> dict[tuple[str, ...], list[str]]:
-    sink, spread = config.sink, config.scaling.repartition
+def _named(config: JobConfig) -> dict[tuple[str, ...], list[str]]:
+    """Output columns that the config names, by where it does."""
+    sink, spread, table = config.sink, config.scaling.repartition, config.sink.postgres
     return {
         ("sink", "delta", "partition_by"): sink.delta.partition_by if sink.delta else [],
         ("sink", "parquet", "partition_by"): sink.parquet.partition_by if sink.parquet else [],
+        ("sink", "postgres", "key"): table.key if table else [],
+        ("sink", "postgres", "version"): [table.version] if table and table.version else [],
         ("scaling", "repartition", "by"): spread.by if spread else [],
     }
 

@@ -133,6 +133,18 @@ class ParquetSink(Settings):
     partition_by: list[Column] = Field(default_factory=list)
 
 
+class PostgresSink(Settings):
+    """A table that exists. Its ledger is in the same database."""
+
+    table: TableName
+    mode: Literal["append", "upsert"] = "append"
+    key: list[Column] = Field(default_factory=list)  # upsert: the columns of a unique index
+    version: Column | None = None  # upsert: a row with an older one never replaces a newer one
+
+    def findings(self) -> Findings:
+        return checks.upsert(self)
+
+
 class ConsoleSink(Settings):
     rows: Count = 20
 
@@ -142,15 +154,16 @@ class MemorySink(Settings):
 
 
 class Sink(Settings):
-    """Exactly one of delta, parquet, console and memory."""
+    """Exactly one of delta, parquet, postgres, console and memory."""
 
     delta: DeltaSink | None = None
     parquet: ParquetSink | None = None
+    postgres: PostgresSink | None = None
     console: ConsoleSink | None = None
     memory: MemorySink | None = None
 
     def findings(self) -> Findings:
-        return checks.one_of(self, "delta", "parquet", "console", "memory")
+        return checks.one_of(self, "delta", "parquet", "postgres", "console", "memory")
 
 
 class KafkaDeadLetters(Settings):

@@ -58,6 +58,14 @@ class Kafka(Settings):
         return checks.options(self.options, allowed.KAFKA)
 
 
+class Timeouts(Settings):
+    """How long PostgreSQL lets a session of ours go on, for sinks and ledgers."""
+
+    statement: Duration = Duration("10m")  # the upsert of a large batch is one statement
+    lock: Duration = Duration("30s")
+    idle_in_transaction: Duration = Duration("10m")  # a task that copies waits for the records that it decodes
+
+
 class Postgres(Settings):
     """The database, shared by reference tables and sinks."""
 
@@ -65,6 +73,7 @@ class Postgres(Settings):
     user: Line
     password: Secret | None = None
     options: Properties = Field(default_factory=dict)  # allow-listed JDBC properties
+    timeouts: Timeouts = Timeouts()
 
     def findings(self) -> Findings:
         return [*checks.options(self.options, allowed.POSTGRES), *checks.encrypted(self)]

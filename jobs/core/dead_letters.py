@@ -41,6 +41,9 @@ class KafkaDeadLetters:
     def held(self) -> DataFrame | None:
         return None
 
+    def records(self) -> DataFrame | None:
+        return None
+
 
 def sink(spark: SparkSession, config: JobConfig) -> Sink | None:
     """Where this job's dead letters go. Raises DependencyMissing for a topic that is not there."""

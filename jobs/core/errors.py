@@ -3,8 +3,11 @@
     JobError                     1   anything that has no better name
     ├── ConfigError              2   refused before Spark starts: file, key path, value, what is allowed
     ├── DependencyMissing        3   a dependency was not there at the start
+    ├── SinkFailed               1   a sink did not take a batch; it runs again at the next start
     └── Refused                  4   refused for the data's safety
         ├── LedgerMismatch           checkpoint and ledger tell different stories
+        ├── MigrationChanged         a step of the database's schema is not the one that was applied
+        ├── StagingLost              rows that were staged for a batch are not all there
         └── ReferenceStale           the reference table is older than it may be
 
 A rejected record is not an error: it is a row with a reason (`core.reasons`).
@@ -57,6 +60,14 @@ class DependencyMissing(JobError):
         self.dependency, self.address, self.cause = dependency, address, cause
 
 
+class SinkFailed(JobError):
+    """A sink did not take a batch; nothing of it is there."""
+
+    def __init__(self, sink: str, batch_id: int, cause: str) -> None:
+        super().__init__(f"{sink} did not take batch {batch_id}: {cause}")
+        self.sink, self.batch_id, self.cause = sink, batch_id, cause
+
+
 class Refused(JobError):
     """Going on could lose or repeat data."""
 
@@ -69,6 +80,22 @@ class LedgerMismatch(Refused):
     def __init__(self, checkpoint: str, ledger: str, cause: str, remedy: str) -> None:
         super().__init__(f"checkpoint {checkpoint} against ledger {ledger}: {cause}. {remedy}")
         self.checkpoint, self.ledger, self.cause, self.remedy = checkpoint, ledger, cause, remedy
+
+
+class MigrationChanged(Refused):
+    """A migration's file was changed after it had been applied."""
+
+    def __init__(self, name: str, applied: str, found: str) -> None:
+        super().__init__(f"migration {name} was applied with SHA-256 {applied[:12]}, the file has {found[:12]}")
+        self.name, self.applied, self.found = name, applied, found
+
+
+class StagingLost(Refused):
+    """A server that crashed has emptied the staging; the batch runs again at the next start."""
+
+    def __init__(self, table: str, expected: int, found: int) -> None:
+        super().__init__(f"{expected} rows were staged for {table}, {found} are there; start the job again")
+        self.table, self.expected, self.found = table, expected, found
 
 
 class ReferenceStale(Refused):

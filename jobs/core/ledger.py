@@ -3,14 +3,14 @@
 LEDGER  seq, kind (batch or release), job, query_id, batch_id, start, end (offsets as JSON), counts, reasons, note,
         written_at. The counts of a batch sum to the records it read.
 A record is one JSON file, written under its final name in one step; a hundred of them are folded into one segment, so
-that listing and reading stay cheap. `read` gives a DataFrame.
+that listing and reading stay cheap. `read` gives a DataFrame. A sink in PostgreSQL has its ledger there (`ledger_postgres`).
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -20,7 +20,8 @@ from jobs.core.files import Folder
 
 LEDGER = """
     seq BIGINT, kind STRING, job STRING, query_id STRING, batch_id BIGINT, start STRING, end STRING,
-    counts STRUCT<read: BIGINT, written: BIGINT, filtered: BIGINT, dead_letters: BIGINT, parked: BIGINT>,
+    counts STRUCT<read: BIGINT, written: BIGINT, filtered: BIGINT, dead_letters: BIGINT, parked: BIGINT,
+                  superseded: BIGINT>,
     reasons MAP<STRING, BIGINT>, note MAP<STRING, STRING>, written_at STRING
 """
 SEGMENT = 100
@@ -35,9 +36,14 @@ class Counts:
     filtered: int = 0
     dead_letters: int = 0
     parked: int = 0
+    superseded: int = 0  # by a newer version of the same key, in the batch or in the sink
+
+    @property
+    def outcomes(self) -> int:
+        return self.written + self.filtered + self.dead_letters + self.parked + self.superseded
 
     def balanced(self) -> bool:
-        return self.read == self.written + self.filtered + self.dead_letters + self.parked
+        return self.read == self.outcomes
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,27 @@ class Entry:
     note: dict[str, str] = field(default_factory=dict)
 
 
+class Books(Protocol):
+    """A ledger, wherever it is kept."""
+
+    @property
+    def path(self) -> str:
+        """Where it is, in words."""
+
+    @property
+    def last_batch(self) -> Entry | None:
+        """The newest record of a batch."""
+
+    def append(self, entry: Entry) -> None:
+        """Writes one record. Raises LedgerMismatch where another writer took its place."""
+
+    def holds(self, query_id: str, batch_id: int) -> bool:
+        """Whether a batch is written, whole."""
+
+    def entries(self) -> list[Entry]:
+        """Every record, oldest first."""
+
+
 class Ledger:
     """The ledger in one folder; the last batch is held in memory, so a look-up costs nothing."""
 
@@ -65,7 +92,7 @@ class Ledger:
         names = [info.name for info in self._folder.list()]
         self._open = [name for name in names if name.endswith(".json") and "-" not in name]
         self._next = 1 + max((_last_seq(name) for name in names), default=-1)
-        self.last_batch = self._newest_batch(names)
+        self.last_batch: Entry | None = self._newest_batch(names)
 
     def append(self, entry: Entry) -> None:
         """Writes one record. Raises LedgerMismatch where another writer took its place."""
@@ -87,12 +114,11 @@ class Ledger:
         last = self.last_batch
         return last is not None and last.query_id == query_id and batch_id <= last.batch_id
 
-    def check(self, checkpoint: Checkpoint) -> None:
-        """Raises LedgerMismatch unless the checkpoint continues exactly what the ledger records."""
-        cause = _mismatch(self.last_batch, checkpoint)
-        if cause:
-            remedy = "Restore the checkpoint that belongs to this sink, or give the job a new checkpoint and a new sink"
-            raise LedgerMismatch(checkpoint.path, self.path, cause, remedy)
+    def entries(self) -> list[Entry]:
+        names = [info.name for info in self._folder.list()]
+        lines = (json.loads(line) for name in names for line in self._folder.read(name).splitlines())
+        found = {record["seq"]: _entry(record) for record in lines}
+        return [found[seq] for seq in sorted(found)]
 
     def _newest_batch(self, names: list[str]) -> Entry | None:
         for name in sorted(names, key=_last_seq, reverse=True):
@@ -109,6 +135,14 @@ class Ledger:
         for name in self._open:
             self._folder.delete(name)
         self._open = []
+
+
+def check(ledger: Books, checkpoint: Checkpoint) -> None:
+    """Raises LedgerMismatch unless the checkpoint continues exactly what the ledger records."""
+    cause = _mismatch(ledger.last_batch, checkpoint)
+    if cause:
+        remedy = "Restore the checkpoint that belongs to this sink, or give the job a new checkpoint and a new sink"
+        raise LedgerMismatch(checkpoint.path, ledger.path, cause, remedy)
 
 
 def read(spark: SparkSession, path: str) -> DataFrame:

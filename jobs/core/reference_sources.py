@@ -13,6 +13,7 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.core.config import DeltaReference, Jdbc, Postgres
+from jobs.core.postgres import jdbc_options, quoted
 
 
 class ReferenceSource(Protocol):
@@ -35,21 +36,21 @@ class JdbcSource:
     def __init__(self, spark: SparkSession, jdbc: Jdbc, postgres: Postgres, watermark: str | None) -> None:
         self._watermark, self._columns = watermark, list(jdbc.columns)
         self.name, self.address, self.keys = str(jdbc.table), str(postgres.url), _listed(jdbc.key)
-        self._reader = spark.read.format("jdbc").options(**_options(postgres))
+        self._reader = spark.read.format("jdbc").options(**jdbc_options(postgres))
 
     def mark(self) -> Any:
         """(newest watermark, row count), or None without a watermark column."""
         if self._watermark is None:
             return None
-        column = _quoted(self._watermark)
-        asked = f"(SELECT max({column})::text AS newest, count(*) AS rows FROM {_quoted(self.name)}) AS mark"
+        column = quoted(self._watermark)
+        asked = f"(SELECT max({column})::text AS newest, count(*) AS rows FROM {quoted(self.name)}) AS mark"
         return tuple(self._reader.option("dbtable", asked).load().first() or ())
 
     def version(self, mark: Any, now: datetime) -> str:
         return now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def rows(self, mark: Any) -> DataFrame:
-        table = self._reader.option("dbtable", _quoted(self.name)).load()
+        table = self._reader.option("dbtable", quoted(self.name)).load()
         return table.select(*self.keys, *self._columns) if self._columns else table
 
 
@@ -73,16 +74,5 @@ class DeltaReferenceSource:
         return table.select(*self.keys, *self._columns) if self._columns else table
 
 
-def _options(postgres: Postgres) -> dict[str, str]:
-    secret = {"password": postgres.password.get_secret_value()} if postgres.password else {}
-    fixed = {"url": str(postgres.url), "user": postgres.user, "driver": "org.postgresql.Driver", "fetchsize": "10000"}
-    return {**postgres.options, **fixed, **secret}
-
-
 def _listed(key: str | list[str]) -> list[str]:
     return [key] if isinstance(key, str) else list(key)
-
-
-def _quoted(name: str) -> str:
-    """An identifier, or schema.identifier, quoted; the config lets nothing else through."""
-    return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))

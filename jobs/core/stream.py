@@ -21,11 +21,11 @@ from jobs.core.batch import Clock, MicroBatch, Outlets, Transform, utc_now
 from jobs.core.checkpoint import Checkpoint
 from jobs.core.config import JobConfig, Scaling, Trigger
 from jobs.core.files import Folder
-from jobs.core.ledger import Ledger
+from jobs.core.ledger import Books, check
 from jobs.core.parking import Parking
 from jobs.core.release import Release
 from jobs.core.sinks import Sink
-from jobs.core.sinks.places import folders, ledger_path, sink
+from jobs.core.sinks.places import folders, place
 from jobs.core.values import Duration
 
 Tick = Callable[[], None]
@@ -140,9 +140,10 @@ def start(
 ) -> Running:
     """Starts the job. Raises DependencyMissing, LedgerMismatch before anything is written."""
     stream = sources.read(spark, config)
-    outlets = Outlets(scaled(sink(spark, config), config.scaling), dead_letters.sink(spark, config), parking)
-    checkpoint, ledger = Checkpoint(spark, str(config.checkpoint)), Ledger(spark, ledger_path(config))
-    ledger.check(checkpoint)
+    target, ledger = place(spark, config)
+    outlets = Outlets(scaled(target, config.scaling), dead_letters.sink(spark, config), parking)
+    checkpoint = Checkpoint(spark, str(config.checkpoint))
+    check(ledger, checkpoint)
     _keep_private(spark, [*folders(config), *([parking.path] if parking else [])])
     decode = classify.decoder(config.source)
     batch = MicroBatch(
@@ -183,6 +184,9 @@ class Scaled:
     def held(self) -> DataFrame | None:
         return self._target.held()
 
+    def records(self) -> DataFrame | None:
+        return self._target.records()
+
 
 def spread(rows: DataFrame, scaling: Scaling) -> DataFrame:
     """ROWS -> ROWS, in as many partitions as the config says."""
@@ -200,7 +204,7 @@ def _trigger(trigger: Trigger) -> dict[str, Any]:
     return {"processingTime": f"{int(trigger.every.ms)} milliseconds"}
 
 
-def _in_doubt(checkpoint: Checkpoint, ledger: Ledger) -> bool:
+def _in_doubt(checkpoint: Checkpoint, ledger: Books) -> bool:
     planned = checkpoint.planned()
     known = ledger.last_batch.batch_id if ledger.last_batch else -1
     return bool(planned) and planned[-1] > known

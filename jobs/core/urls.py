@@ -44,6 +44,13 @@ def _pairs(url: str) -> list[tuple[str, str]]:
     return [(unquote(name), unquote(value)) for name, _, value in split]
 
 
+def place(url: str) -> tuple[str, int, str]:
+    """Host without brackets, port and database of a JDBC URL."""
+    found = re.match(r"jdbc:postgresql://(?:\[[^\]]*\]|[^:/?]*)(?::(\d+))?/([\w-]+)", url)
+    assert found, "the config has checked the URL"
+    return host(url), int(found[1] or 5432), found[2]
+
+
 def host(url: str) -> str:
     """The host of a JDBC URL, without brackets."""
     found = re.match(r"jdbc:postgresql://(\[[^\]]*\]|[^:/?]*)", url)

@@ -11,6 +11,9 @@ from pyspark.sql import SparkSession
 
 from jobs.core import layers
 from jobs.core.audit import Report, audit
+from jobs.core.config import JobConfig
+from jobs.core.migrations import migrate
+from jobs.core.postgres import Database
 from jobs.core.stream import Running
 from jobs.stream_table_join import Config, start
 
@@ -32,6 +35,18 @@ class JoinJob:
 
     def audit(self) -> Report:
         return audit(self.spark, self.config)
+
+
+@pytest.fixture(scope="session")
+def migrated(stack: Any, database: Any) -> Any:
+    """The stack's database with our tables in it, and a table `t` that a job writes."""
+    database.cursor().execute("CREATE TABLE t (id int PRIMARY KEY, _topic text, _partition int, _offset bigint)")
+    postgres = {"url": stack.jdbc_url, "user": stack.user, "password": stack.password}
+    whole = {"job": "j", "postgres": postgres, "source": {"rate": {}}, "checkpoint": "data/cp"}
+    config = JobConfig.model_validate({**whole, "sink": {"postgres": {"table": "t"}}})
+    assert config.postgres
+    migrate(Database(config.postgres), config)
+    return stack
 
 
 @pytest.fixture

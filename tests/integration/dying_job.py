@@ -2,6 +2,7 @@
 
 before_ledger   the batch is in the sink, its dead letters are not: neither the ledger nor Spark knows of it
 before_commit   the ledger has the batch, Spark's commit log has not
+in_transaction  rows are in their table in PostgreSQL, the transaction with their ledger record is open
 after_ms=N      N milliseconds after the first batch began
 """
 
@@ -18,7 +19,9 @@ from typing import Any
 from jobs.core import layers
 from jobs.core.batch import MicroBatch
 from jobs.core.ledger import Ledger
+from jobs.core.ledger_postgres import PostgresLedger
 from jobs.core.session import session
+from jobs.core.sinks.postgres import PostgresSink
 from jobs.stream_table_join import Config, start
 
 
@@ -53,6 +56,9 @@ def arm(point: str) -> None:
         after(MicroBatch, "_good", die)
     elif point == "before_commit":
         after(Ledger, "append", die)
+        after(PostgresLedger, "append", die)
+    elif point == "in_transaction":
+        after(PostgresSink, "move", die)
     else:
         delay_s = int(point.removeprefix("after_ms=")) / 1000
         before(MicroBatch, "run", lambda: threading.Timer(delay_s, die).start())

@@ -80,6 +80,26 @@ def test_a_kill_at_a_named_point(
     check(made.run())
 
 
+@pytest.mark.parametrize("point", ["before_ledger", "in_transaction", "before_commit"])
+def test_a_kill_before_a_sink_in_postgres(
+    job: Any,
+    broker: Any,
+    orders: str,
+    customers: str,
+    stack: Any,
+    migrated: Any,
+    table: Any,
+    tmp_path: Path,
+    point: str,
+) -> None:
+    columns = "order_id text, customer_id text, segment text, _reference_version text"
+    sink = {"postgres": {"table": table(f"{columns}, _topic text, _partition int, _offset bigint", [])}}
+    given = {**settings(broker, orders, customers, tmp_path, how="inner"), "job": f"killed_{point}", "sink": sink}
+    made = job(given)
+    killed(made, point, stack)
+    check(made.run())
+
+
 def test_a_kill_at_a_random_point(
     job: Any, broker: Any, orders: str, customers: str, stack: Any, tmp_path: Path
 ) -> None:

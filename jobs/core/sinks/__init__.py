@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | delta | one commit, marked with job, query, batch and offsets | rows found by coordinates, with data skipping |
 | parquet | files; a crash may leave some of a batch | the same, by row-group statistics |
+| postgres | staged; rows and ledger come in one transaction | nothing: the ledger knows |
 | memory | replaces the batch's rows under a named view | nothing: it ends with the process |
 | console | prints the batch | nothing |
 """
@@ -31,6 +32,11 @@ class Mark:
     def text(self) -> str:
         return dumps(asdict(self))
 
+    def records(self) -> int | None:
+        """How many records the offsets cover at most; None where they are not Kafka's."""
+        start, end = (_by_partition(side) for side in (self.start, self.end))
+        return sum(offset - start.get(place, 0) for place, offset in end.items()) if end else None
+
     def narrow(self, held: DataFrame) -> DataFrame:
         """Rows that may be of this write, for data skipping; all of them where offsets are not Kafka's."""
         start, end = (_by_partition(side) for side in (self.start, self.end))
@@ -46,10 +52,13 @@ class Sink(Protocol):
     """A place for rows with coordinates."""
 
     def append(self, rows: DataFrame, mark: Mark) -> None:
-        """Writes the rows in one action, or none of them that anybody sees."""
+        """Writes the rows in one action, or none of them that anybody sees; a sink with a ledger of its own stages them."""
 
     def held(self) -> DataFrame | None:
-        """`_topic, _partition, _offset` of every row it holds, to be narrowed by the caller; None where it keeps none."""
+        """`_topic, _partition, _offset` of every row that may be of a batch in doubt, to be narrowed by the caller."""
+
+    def records(self) -> DataFrame | None:
+        """`_topic, _partition, _offset` of every row it holds, for an audit; None where it cannot say."""
 
 
 def _by_partition(offsets: str) -> dict[tuple[str, str], int]:

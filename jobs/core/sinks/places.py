@@ -5,13 +5,26 @@ from __future__ import annotations
 from pyspark.sql import SparkSession
 
 from jobs.core.config import JobConfig
+from jobs.core.ledger import Books, Ledger
+from jobs.core.ledger_postgres import PostgresLedger
+from jobs.core.postgres import Database
 from jobs.core.sinks import Sink
+from jobs.core.sinks.postgres import PostgresSink
 from jobs.core.sinks.tables import DeltaTableSink, ParquetSink
 from jobs.core.sinks.views import ConsoleSink, MemorySink
 
 
-def sink(spark: SparkSession, config: JobConfig) -> Sink:
-    """The sink that the config names."""
+def place(spark: SparkSession, config: JobConfig) -> tuple[Sink, Books]:
+    """The sink that the config names, and its ledger. Raises DependencyMissing."""
+    if not config.sink.postgres:
+        return _sink(spark, config), Ledger(spark, ledger_path(config))
+    assert config.postgres, "a sink in PostgreSQL comes with a database"
+    database = Database(config.postgres)
+    table = PostgresSink(spark, database, config.job, config.sink.postgres, int(config.source.max_record_bytes))
+    return table, PostgresLedger(database, config.job, table)
+
+
+def _sink(spark: SparkSession, config: JobConfig) -> Sink:
     target = config.sink
     if target.delta:
         return DeltaTableSink(spark, str(target.delta.path), target.delta.partition_by)
@@ -27,7 +40,8 @@ def folders(config: JobConfig) -> list[str]:
     """All that the job keeps in files, but for what it parks."""
     dead = config.dead_letters.delta if config.dead_letters else None
     tables = [place for place in (config.sink.delta, config.sink.parquet, dead) if place]
-    return [str(config.checkpoint), *(str(table.path) for table in tables), ledger_path(config)]
+    ledger = [] if config.sink.postgres else [ledger_path(config)]
+    return [str(config.checkpoint), *(str(table.path) for table in tables), *ledger]
 
 
 def ledger_path(config: JobConfig) -> str:

@@ -25,6 +25,9 @@ class DeltaTableSink:
     def held(self) -> DataFrame | None:
         return self.rows().select(*COORDINATES) if self.exists() else None
 
+    def records(self) -> DataFrame | None:
+        return self.held()
+
     def exists(self) -> bool:
         return DeltaTable.isDeltaTable(self._spark, self.path)
 
@@ -45,6 +48,9 @@ class ParquetSink:
         if not any(name for name in _data_files(self._spark, self.path)):
             return None
         return self._spark.read.parquet(self.path).select(*COORDINATES)
+
+    def records(self) -> DataFrame | None:
+        return self.held()
 
 
 def _data_files(spark: SparkSession, path: str) -> list[str]:

@@ -23,6 +23,9 @@ class MemorySink:
     def held(self) -> DataFrame | None:
         return None
 
+    def records(self) -> DataFrame | None:
+        return None
+
 
 class ConsoleSink:
     """Prints the first rows of each batch."""
@@ -39,4 +42,7 @@ class ConsoleSink:
             kept.unpersist()
 
     def held(self) -> DataFrame | None:
+        return None
+
+    def records(self) -> DataFrame | None:
         return None

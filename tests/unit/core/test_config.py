@@ -54,8 +54,32 @@ def test_its_text_shows_no_secret(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "path", "value", "hint"),
     [
-        ("sink.console={}", "sink", "", "exactly one of delta, parquet, console, memory (given: delta and console"),
-        ("sink.delta=null", "sink", "", "exactly one of delta, parquet, console, memory (none is given)"),
+        (
+            "sink.console={}",
+            "sink",
+            "",
+            "exactly one of delta, parquet, postgres, console, memory (given: delta and console",
+        ),
+        ("sink.delta=null", "sink", "", "exactly one of delta, parquet, postgres, console, memory (none is given)"),
+        (
+            "sink={delta: null, postgres: {table: t, mode: upsert, version: v}}",
+            "sink.postgres.key",
+            "",
+            "required with mode: upsert",
+        ),
+        (
+            "sink={delta: null, postgres: {table: t, mode: upsert, key: [a]}}",
+            "sink.postgres.version",
+            "",
+            "required with",
+        ),
+        (
+            "sink={delta: null, postgres: {table: t, version: v}}",
+            "sink.postgres.version",
+            "v",
+            "only with mode: upsert",
+        ),
+        ("sink.postgres.table=t; drop table t", "sink.postgres.table", "t; drop table t", "letters, digits and _ only"),
         ("source.rate={}", "source", "", "exactly one of kafka, delta, file, rate (given: kafka and rate"),
         ("dead_letters.delta.path=data/d", "dead_letters", "", "exactly one of kafka, delta (given: kafka and delta"),
         ("dead_letters.kafka=null", "dead_letters", "", "exactly one of kafka, delta (none is given)"),

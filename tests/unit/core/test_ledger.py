@@ -9,7 +9,7 @@ from chispa import assert_df_equality
 from pyspark.sql import SparkSession
 
 from jobs.core.errors import LedgerMismatch
-from jobs.core.ledger import LEDGER, SEGMENT, Counts, Entry, Ledger, read
+from jobs.core.ledger import LEDGER, SEGMENT, Counts, Entry, Ledger, check, read
 
 ENTRY = Entry("batch", "join", "q1", 0, "[null]", "[1]", Counts(3, 1, 1, 1, 0), "2026-01-01T00:00:00", {"FUTURE": 1})
 
@@ -45,7 +45,7 @@ def batch(number: int) -> Entry:
 
 def test_a_record_is_read_back_whole(spark: SparkSession, tmp_path: Path) -> None:
     ledger(spark, tmp_path, ENTRY)
-    row = (0, "batch", "join", "q1", 0, "[null]", "[1]", (3, 1, 1, 1, 0), {"FUTURE": 1}, {}, "2026-01-01T00:00:00")
+    row = (0, "batch", "join", "q1", 0, "[null]", "[1]", (3, 1, 1, 1, 0, 0), {"FUTURE": 1}, {}, "2026-01-01T00:00:00")
     assert_df_equality(
         read(spark, str(tmp_path / "ledger")), spark.createDataFrame([row], LEDGER), ignore_nullable=True
     )
@@ -55,6 +55,7 @@ def test_a_new_ledger_object_knows_the_last_batch(spark: SparkSession, tmp_path:
     ledger(spark, tmp_path, batch(0), batch(1), replace(batch(1), kind="release"))
     again = Ledger(spark, str(tmp_path / "ledger"))
     assert again.last_batch == batch(1)
+    assert again.entries() == [batch(0), batch(1), replace(batch(1), kind="release")]
     assert again.holds("q1", 1) and not again.holds("q1", 2) and not again.holds("q2", 1)
 
 
@@ -64,6 +65,7 @@ def test_a_full_segment_is_folded_and_nothing_is_read_twice(spark: SparkSession,
     assert files == [f"{0:020d}-{SEGMENT - 1:020d}.json", f"{SEGMENT:020d}.json", f"{SEGMENT + 1:020d}.json"]
     assert [row.batch_id for row in read(spark, str(tmp_path / "ledger")).collect()] == list(range(SEGMENT + 2))
     assert Ledger(spark, made.path).last_batch == batch(SEGMENT + 1)
+    assert Ledger(spark, made.path).entries() == [batch(number) for number in range(SEGMENT + 2)]
 
 
 def test_a_fold_cut_short_before_its_deletes_counts_once(spark: SparkSession, tmp_path: Path) -> None:
@@ -101,7 +103,7 @@ def test_a_checkpoint_must_continue_the_ledger(
 ) -> None:
     made = ledger(spark, tmp_path, *entries)
     if cause is None:
-        made.check(checkpoint)  # type: ignore[arg-type]
+        check(made, checkpoint)  # type: ignore[arg-type]
         return
     with pytest.raises(LedgerMismatch, match=cause):
-        made.check(checkpoint)  # type: ignore[arg-type]
+        check(made, checkpoint)  # type: ignore[arg-type]

@@ -7,18 +7,18 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.core.config import JobConfig
-from jobs.core.sinks.places import folders, ledger_path, sink
+from jobs.core.sinks.places import folders, ledger_path, place
 from jobs.core.sinks.tables import DeltaTableSink, ParquetSink
 from jobs.core.sinks.views import ConsoleSink, MemorySink
 
 
-def config(place: dict[str, Any], **more: Any) -> JobConfig:
-    whole = {"job": "join", "source": {"rate": {}}, "sink": place, "checkpoint": "data/cp", **more}
+def config(target: dict[str, Any], **more: Any) -> JobConfig:
+    whole = {"job": "join", "source": {"rate": {}}, "sink": target, "checkpoint": "data/cp", **more}
     return JobConfig.model_validate(whole)
 
 
 @pytest.mark.parametrize(
-    ("place", "kind", "path"),
+    ("target", "kind", "path"),
     [
         ({"delta": {"path": "data/t"}}, DeltaTableSink, "data/t/_ledger/join"),
         ({"parquet": {"path": "data/t"}}, ParquetSink, "data/t/_ledger/join"),
@@ -27,9 +27,10 @@ def config(place: dict[str, Any], **more: Any) -> JobConfig:
     ],
     ids=["delta", "parquet", "memory", "console"],
 )
-def test_each_sink_and_the_ledger_beside_it(spark: SparkSession, place: dict[str, Any], kind: type, path: str) -> None:
-    assert isinstance(sink(spark, config(place)), kind)
-    assert ledger_path(config(place)) == path
+def test_each_sink_and_the_ledger_beside_it(spark: SparkSession, target: dict[str, Any], kind: type, path: str) -> None:
+    sink, ledger = place(spark, config(target))
+    assert isinstance(sink, kind)
+    assert ledger.path == ledger_path(config(target)) == path
 
 
 def test_a_ledger_goes_where_the_config_says() -> None:

@@ -1,0 +1,97 @@
+"""The ledger of a sink in PostgreSQL: a row a batch, written in the transaction that moves the batch's rows into their table.
+
+Either both are there or none. Numbers have no holes and are the table's key, so of two writers that go on from the same
+record one is refused, with all of its rows: another instance, or one that was stopped and woke up.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from typing import Any
+
+import psycopg2
+from psycopg2.errors import UniqueViolation
+
+from jobs.core.errors import DependencyMissing, JobError, LedgerMismatch, SinkFailed
+from jobs.core.ledger import Counts, Entry
+from jobs.core.postgres import Cursor, Database, words
+from jobs.core.sinks.postgres import PostgresSink
+
+COLUMNS = "kind, job, query_id, batch_id, start_offsets, end_offsets, counts, reasons, note, written_at::text"
+INSERT = """
+    INSERT INTO stream_patterns.ledger
+        (job, seq, kind, query_id, batch_id, start_offsets, end_offsets, counts, reasons, note, written_at)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+TAKEN = {"ledger_pkey", "ledger_batch"}
+
+
+class PostgresLedger:
+    """`stream_patterns.ledger`, one job's rows of it."""
+
+    def __init__(self, database: Database, job: str, sink: PostgresSink) -> None:
+        """`sink` has what is staged for the next record. Raises DependencyMissing where there is no ledger."""
+        self._database, self._job, self._sink = database, job, sink
+        self.path = f"stream_patterns.ledger at {database.address}"
+        self._next, self.last_batch = self._newest()
+
+    def append(self, entry: Entry) -> None:
+        """Moves the batch's rows and writes its record, or neither. Raises LedgerMismatch, StagingLost, SinkFailed."""
+        try:
+            with self._database.transaction() as cursor:
+                whole = self._moved(cursor, entry)
+                cursor.execute(INSERT, _values(whole, self._next))
+        except psycopg2.Error as failure:
+            raise self._told(failure, entry) from None
+        self._next += 1
+        if entry.kind == "batch":
+            self.last_batch = whole
+
+    def holds(self, query_id: str, batch_id: int) -> bool:
+        last = self.last_batch
+        return last is not None and last.query_id == query_id and batch_id <= last.batch_id
+
+    def entries(self) -> list[Entry]:
+        with self._database.transaction() as cursor:
+            cursor.execute(f"SELECT {COLUMNS} FROM stream_patterns.ledger WHERE job = %s ORDER BY seq", (self._job,))
+            return [_entry(row) for row in cursor.fetchall()]
+
+    def _moved(self, cursor: Cursor, entry: Entry) -> Entry:
+        """The record, with what turned out to be older than what the table has."""
+        moved = self._sink.move(cursor, entry.batch_id, entry.counts.written)
+        counts = replace(entry.counts, written=moved, superseded=entry.counts.written - moved)
+        return replace(entry, counts=counts)
+
+    def _told(self, failure: psycopg2.Error, entry: Entry) -> JobError:
+        """Without the values of a row that was refused: PostgreSQL's own detail has them."""
+        if isinstance(failure, UniqueViolation) and failure.diag.constraint_name in TAKEN:
+            cause = f"record {self._next} of {self._job} was written by another instance"
+            return LedgerMismatch("-", self.path, cause, "Stop one of them.")
+        return SinkFailed(self._sink.name, entry.batch_id, words(failure))
+
+    def _newest(self) -> tuple[int, Entry | None]:
+        asked = (
+            f"SELECT {COLUMNS} FROM stream_patterns.ledger WHERE job = %s AND kind = 'batch' ORDER BY seq DESC LIMIT 1",
+            "SELECT coalesce(max(seq) + 1, 0) FROM stream_patterns.ledger WHERE job = %s",
+        )
+        try:
+            with self._database.transaction() as cursor:
+                cursor.execute(asked[0], (self._job,))
+                row = cursor.fetchone()
+                cursor.execute(asked[1], (self._job,))
+                return int((cursor.fetchone() or (0,))[0]), _entry(row) if row else None
+        except psycopg2.Error as failure:
+            cause = f"{words(failure)}; `patterns migrate` makes what is missing"
+            raise DependencyMissing("ledger", self.path, cause) from None
+
+
+def _values(entry: Entry, seq: int) -> tuple[Any, ...]:
+    place = (entry.job, seq, entry.kind, entry.query_id, entry.batch_id, entry.start, entry.end)
+    found = (json.dumps(asdict(entry.counts)), json.dumps(entry.reasons), json.dumps(entry.note))
+    return (*place, *found, entry.written_at)
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    kind, job, query_id, batch_id, start, end, counts, reasons, note, written_at = row
+    return Entry(kind, job, query_id, batch_id, start, end, Counts(**counts), written_at, reasons, note)

@@ -1,0 +1,199 @@
+"""Rows into a PostgreSQL table, in two steps: staged by `append`, and moved into the table by the ledger's transaction.
+
+STAGING  the rows' columns in the table's types, `_attempt BIGINT`: one unlogged table a batch, committed by the executors'
+         tasks; a batch of few rows is held by the driver instead, and has no staging table
+append   each staged row becomes a row
+upsert   of each key the newest staged row (highest version, then latest coordinates), unless the table has a newer one
+What is staged and not moved changes nothing: the batch runs again. Neither does what a task staged that Spark ran twice: only
+attempts that were reported count, and they must be there with as many rows as they said.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from uuid import uuid4
+
+import psycopg2
+import pyarrow as pa
+from psycopg2 import sql
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs.core import postgres
+from jobs.core.config import PostgresSink as Target
+from jobs.core.errors import DependencyMissing, StagingLost
+from jobs.core.postgres import Cursor, Database, quoted
+from jobs.core.sinks import Mark, copying, statements
+from jobs.core.sinks.copying import ATTEMPT
+from jobs.core.sources import COORDINATES
+
+STAGING = "stream_patterns_staging"
+DRAFT = "patterns_draft"  # the session's own table for a batch that the driver holds
+SHORT_ROWS = 1_000  # batches of at most so many records take the short way
+SHORT_BYTES = 512 << 20  # and never more than this in the driver
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """Staged by executors."""
+
+    table: str
+    attempts: dict[int, int]  # task attempt: rows
+
+
+@dataclass(frozen=True)
+class Held:
+    """Held by the driver."""
+
+    rows: pa.Table
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A batch on its way into the table."""
+
+    mark: Mark
+    columns: list[str]
+    where: Tasks | Held
+
+    @property
+    def count(self) -> int:
+        return sum(self.where.attempts.values()) if isinstance(self.where, Tasks) else self.where.rows.num_rows
+
+
+class PostgresSink:
+    """One table, which exists with the columns that the rows bring."""
+
+    def __init__(
+        self, spark: SparkSession, database: Database, job: str, target: Target, max_record_bytes: int
+    ) -> None:
+        """Raises DependencyMissing for a database, table or unique index that is not there."""
+        self._spark, self._database, self._target = spark, database, target
+        self.name = f"table {target.table} at {database.address}"
+        self._prefix = f"s{hashlib.sha1(job.encode()).hexdigest()[:12]}_"
+        self._short = min(SHORT_ROWS, SHORT_BYTES // max_record_bytes)
+        self._columns = self._described()
+        self._swept = False
+        self._staged: Staged | None = None
+
+    def append(self, rows: DataFrame, mark: Mark) -> None:
+        """Stages the rows of a batch, in place of what was staged before. Raises DependencyMissing for missing columns."""
+        self._sweep()
+        columns = self._fitting(rows.columns)
+        ready = copying.portable(rows.select(*columns))
+        records = mark.records()
+        small = records is not None and records <= self._short
+        where = Held(ready.toArrow()) if small else self._by_tasks(ready, columns, mark)
+        self._staged = Staged(mark, columns, where)
+
+    def held(self) -> None:
+        """Nothing is ever held of a batch in doubt: rows and ledger come in one transaction."""
+
+    def records(self) -> DataFrame | None:
+        """Coordinates of what was appended; an upsert keeps only the last record of a key."""
+        if self._target.mode == "upsert" or not set(COORDINATES) <= set(self._columns):
+            return None
+        reader = self._spark.read.format("jdbc").options(**self._database.jdbc)
+        return reader.option("dbtable", quoted(self._target.table)).load().select(*COORDINATES)
+
+    def move(self, cursor: Cursor, batch_id: int, rows: int) -> int:
+        """Moves so many rows, staged for a batch, into the table; how many of them it holds now.
+
+        The caller's transaction decides whether this has happened. Raises StagingLost.
+        """
+        staged = self._staged
+        if staged is None or staged.mark.batch_id != batch_id or staged.count != rows:
+            raise StagingLost(self._target.table, rows, staged.count if staged else 0)
+        if isinstance(staged.where, Held):
+            return self._move_held(cursor, staged, staged.where)
+        self._check(cursor, staged, staged.where)
+        moved = self._insert(cursor, sql.Identifier(STAGING, staged.where.table), staged, list(staged.where.attempts))
+        cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(STAGING, staged.where.table)))
+        return moved
+
+    def _by_tasks(self, rows: DataFrame, columns: list[str], mark: Mark) -> Tasks:
+        table = f"{self._prefix}{mark.batch_id}_{uuid4().hex[:8]}"
+        staging = sql.Identifier(STAGING, table)
+        with self._database.transaction() as cursor:
+            cursor.execute(statements.create(staging, self._target, columns, self._columns, temporary=False))
+            statement = statements.copy(staging, [*columns, ATTEMPT]).as_string(cursor)
+        copied = rows.mapInArrow(copying.copier(self._database.arguments, statement), copying.STAGED).collect()
+        return Tasks(table, {row["attempt"]: row["rows"] for row in copied if row["rows"]})
+
+    def _move_held(self, cursor: Cursor, staged: Staged, held: Held) -> int:
+        """The short way: the driver's rows, by COPY, in the one transaction there is."""
+        draft = sql.Identifier(DRAFT)
+        cursor.execute(statements.create(draft, self._target, staged.columns, self._columns, temporary=True))
+        copying.send(cursor, statements.copy(draft, staged.columns).as_string(cursor), held.rows)
+        return self._insert(cursor, draft, staged, [])
+
+    def _check(self, cursor: Cursor, staged: Staged, tasks: Tasks) -> None:
+        asked = "SELECT {attempt}, count(*) FROM {table} GROUP BY 1"
+        table = sql.Identifier(STAGING, tasks.table)
+        cursor.execute(sql.SQL(asked).format(attempt=sql.Identifier(ATTEMPT), table=table))
+        found = {attempt: rows for attempt, rows in cursor.fetchall() if attempt in tasks.attempts}
+        if found != tasks.attempts:
+            raise StagingLost(self._target.table, staged.count, sum(found.values()))
+
+    def _insert(self, cursor: Cursor, staging: sql.Composable, staged: Staged, attempts: list[int]) -> int:
+        kind = statements.upsert if self._target.mode == "upsert" else statements.append
+        written = [name for name in staged.columns if name in self._columns]
+        cursor.execute(kind(self._target, staging, written, bool(attempts)), {"attempts": attempts})
+        return int(cursor.rowcount)
+
+    def _fitting(self, columns: list[str]) -> list[str]:
+        """Columns to stage: all of them. An upsert needs coordinates to tell which is the latest, not to keep them."""
+        missing = [name for name in columns if name not in self._columns and name not in COORDINATES]
+        if missing:
+            raise DependencyMissing("PostgreSQL", self.name, f"it has no column {', '.join(missing)}")
+        return columns
+
+    def _described(self) -> list[str]:
+        """The table's columns, once it is sure that it can take what the config says."""
+        target = self._target
+        try:
+            with self._database.transaction() as cursor:
+                columns = _columns(cursor, target.table)
+                unique = _is_unique(cursor, target.table, target.key) if columns and target.key else True
+        except psycopg2.Error as failure:
+            raise DependencyMissing("PostgreSQL", self.name, postgres.words(failure)) from None
+        needed = [*target.key, *([target.version] if target.version else [])] or COORDINATES
+        lacking = [name for name in needed if name not in columns]
+        if not columns or lacking:
+            cause = f"it has no column {', '.join(lacking)}" if columns else "there is no such table"
+            raise DependencyMissing("PostgreSQL", self.name, cause)
+        if not unique:
+            cause = f"it has no unique index on exactly ({', '.join(target.key)})"
+            raise DependencyMissing("PostgreSQL", self.name, cause)
+        return columns
+
+    def _sweep(self) -> None:
+        """Once a run: what an earlier one left in the staging."""
+        if self._swept:
+            return
+        with self._database.transaction() as cursor:
+            cursor.execute(
+                "SELECT tablename FROM pg_tables WHERE schemaname = %s AND starts_with(tablename, %s)",
+                (STAGING, self._prefix),
+            )
+            for (table,) in cursor.fetchall():
+                cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(STAGING, table)))
+        self._swept = True
+
+
+def _columns(cursor: Cursor, table: str) -> list[str]:
+    cursor.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
+        (quoted(table),),
+    )
+    return [name for (name,) in cursor.fetchall()]
+
+
+def _is_unique(cursor: Cursor, table: str, key: list[str]) -> bool:
+    cursor.execute(
+        "SELECT array_agg(a.attname::text) FROM pg_index i, pg_attribute a WHERE i.indrelid = to_regclass(%s)"
+        " AND i.indisunique AND i.indpred IS NULL AND a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)"
+        " GROUP BY i.indexrelid",
+        (quoted(table),),
+    )
+    return any(sorted(found) == sorted(key) for (found,) in cursor.fetchall())
