@@ -21,6 +21,7 @@ from jobs.core.schema import Decimal, Field, Scalar, SchemaError, column_names, 
 
 if TYPE_CHECKING:
     from jobs.core.config import (
+        Breaker,
         JobConfig,
         Join,
         JoinConfig,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         Postgres,
         PostgresSink,
         Reference,
+        Retry,
         Source,
     )
 
@@ -87,6 +89,20 @@ def encrypted(given: Postgres) -> Iterator[Finding]:
     is_here = host in ("localhost", "::1") or bool(re.fullmatch(r"127(\.[0-9]{1,3}){3}", host))
     if not is_here and modes != {"verify-full"}:
         yield Finding(("url",), f"?sslmode=verify-full, as {host} is not this machine")
+
+
+def waits(given: Retry) -> Iterator[Finding]:
+    """Waits that grow, and fit in the time there is."""
+    if given.wait_initial.ms > given.wait_max.ms:
+        yield Finding(("wait_initial",), f"at most wait_max, which is {given.wait_max}")
+    if given.wait_max.ms > given.timeout.ms:
+        yield Finding(("wait_max",), f"at most timeout, which is {given.timeout}")
+
+
+def judged(given: Breaker) -> Iterator[Finding]:
+    """As many calls as it takes to judge fit in the window."""
+    if given.min_calls > given.window:
+        yield Finding(("min_calls",), f"at most window, which is {given.window}")
 
 
 def starting_point(given: KafkaSource) -> Iterator[Finding]:

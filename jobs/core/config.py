@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from jobs.core import checks, overlaps
-from jobs.core.connections import Findings, Kafka, KafkaSecurity, Postgres, Settings
+from jobs.core.connections import Breaker, Findings, Kafka, KafkaSecurity, Postgres, Retry, Settings
 from jobs.core.problems import Finding
 from jobs.core.values import (
     Bytes,
@@ -29,7 +29,14 @@ from jobs.core.values import (
     Year,
 )
 
-__all__ = ["Kafka", "KafkaSecurity", "Postgres", "Settings"]  # part of a config, whatever module they stand in
+__all__ = [
+    "Breaker",
+    "Kafka",
+    "KafkaSecurity",
+    "Postgres",
+    "Retry",
+    "Settings",
+]  # part of a config, whatever module they stand in
 
 Times = Literal["rfc3339", "epoch_s", "epoch_ms"]
 
@@ -220,6 +227,8 @@ class JobConfig(Settings):
     source: Source
     sink: Sink
     dead_letters: DeadLetters | None = None
+    retry: Retry = Retry()
+    breaker: Breaker = Breaker()
     scaling: Scaling = Scaling()
     trigger: Trigger = Trigger(every=Duration("5s"))
     checkpoint: DataPath

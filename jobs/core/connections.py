@@ -1,4 +1,4 @@
-"""What a job connects to, Kafka and PostgreSQL, and what every group of settings is."""
+"""What a job connects to, Kafka and PostgreSQL, how it bears their absence, and what every group of settings is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from jobs.core import allowed, checks
 from jobs.core.problems import Finding, refuse
-from jobs.core.values import Duration, JdbcUrl, Line, Properties, Secret, Servers
+from jobs.core.values import Count, Duration, JdbcUrl, Line, Properties, Secret, Servers, Share
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -77,3 +77,30 @@ class Postgres(Settings):
 
     def findings(self) -> Findings:
         return [*checks.options(self.options, allowed.POSTGRES), *checks.encrypted(self)]
+
+
+class Retry(Settings):
+    """How often, and for how long, a step is tried again after a failure that may pass."""
+
+    attempts: Count = 5  # the first one counts
+    wait_initial: Duration = Duration("200ms")  # the shortest wait; each may be up to twice as long as the one before
+    wait_max: Duration = Duration("5s")  # the longest
+    timeout: Duration = Duration("30s")  # from the first attempt on, none begins later
+
+    def findings(self) -> Findings:
+        return checks.waits(self)
+
+
+class Breaker(Settings):
+    """When a dependency is no longer called, and when it is tried again."""
+
+    window: Count = 20  # the last calls, by which it is judged
+    min_calls: Count = 5  # fewer judge nothing
+    failure_rate: Share = 0.5
+    slow_call: Duration = Duration("10s")  # a call that takes longer is slow, whether it succeeds or not
+    slow_rate: Share = 0.8
+    open_for: Duration = Duration("30s")
+    probes: Count = 2  # calls in a row that have to succeed before it is closed again, and as many at a time at most
+
+    def findings(self) -> Findings:
+        return checks.judged(self)

@@ -4,6 +4,8 @@
     ├── ConfigError              2   refused before Spark starts: file, key path, value, what is allowed
     ├── DependencyMissing        3   a dependency was not there at the start
     ├── SinkFailed               1   a sink did not take a batch; it runs again at the next start
+    ├── BreakerOpen              1   a dependency fails so often that it is not called for a while
+    ├── StoppedWaiting           0   asked to end while a dependency was away: ended as asked, its batch runs again
     └── Refused                  4   refused for the data's safety
         ├── LedgerMismatch           checkpoint and ledger tell different stories
         ├── MigrationChanged         a step of the database's schema is not the one that was applied
@@ -66,6 +68,24 @@ class SinkFailed(JobError):
     def __init__(self, sink: str, batch_id: int, cause: str) -> None:
         super().__init__(f"{sink} did not take batch {batch_id}: {cause}")
         self.sink, self.batch_id, self.cause = sink, batch_id, cause
+
+
+class BreakerOpen(JobError):
+    """A call that was not made, as the dependency's circuit is open; `wait_s` until one may be."""
+
+    def __init__(self, dependency: str, wait_s: float, cause: str) -> None:
+        super().__init__(f"{dependency} is not called, the next try is due in {wait_s:.1f} s: {cause}")
+        self.dependency, self.wait_s, self.cause = dependency, wait_s, cause
+
+
+class StoppedWaiting(JobError):
+    """The job was asked to end while it waited for a dependency; `cause` is the last failure."""
+
+    exit_code = 0
+
+    def __init__(self, dependency: str, cause: str) -> None:
+        super().__init__(f"ended as asked, waiting for {dependency}: {cause}")
+        self.dependency, self.cause = dependency, cause
 
 
 class Refused(JobError):

@@ -23,6 +23,7 @@ from pyspark.sql.types import StructType
 
 from jobs.core.config import Postgres, Reference
 from jobs.core.errors import DependencyMissing, ReferenceStale
+from jobs.core.failures import words
 from jobs.core.reference_sources import DeltaReferenceSource, JdbcSource, ReferenceSource
 
 VERSION = "_reference_version"
@@ -55,7 +56,7 @@ class ReferenceTable:
             self._current = self._load(self._source.mark())
         except (Py4JJavaError, PySparkException) as failure:
             raise DependencyMissing(
-                f"reference table {self._source.name} at", self._source.address, _words(failure)
+                f"reference table {self._source.name} at", self._source.address, words(failure)
             ) from None
         problem = defect(self._current, self._source.keys, None)
         if problem:
@@ -84,7 +85,7 @@ class ReferenceTable:
         try:
             problem = self._refresh()
         except (Py4JJavaError, PySparkException) as failure:
-            problem = _words(failure)
+            problem = words(failure)
         if problem is None:
             self._good_at = now
         else:
@@ -166,9 +167,3 @@ def profile(rows: DataFrame, keys: list[str]) -> tuple[int, int, int]:
     found = rows.groupBy(*keys).count().agg(*(column.alias(name) for name, column in asked.items())).first()
     assert found is not None, "an aggregation without groups has one row"
     return found["rows"], found["keys"], found["repeated"]
-
-
-def _words(failure: Exception) -> str:
-    """The first line of what went wrong, without the connection's settings."""
-    text = str(failure.java_exception.getMessage()) if isinstance(failure, Py4JJavaError) else str(failure)
-    return text.strip().splitlines()[0][:300]

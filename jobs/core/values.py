@@ -122,6 +122,12 @@ def _whole(value: object) -> object:
     return value
 
 
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a number")
+    return value
+
+
 def _as_text(value: object) -> object:
     """Numbers and booleans of YAML, as the properties of Java write them."""
     if not isinstance(value, dict):
@@ -184,6 +190,7 @@ Servers = Annotated[str, AfterValidator(urls.servers)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Year = Annotated[Whole, Field(ge=1, le=9999)]
 Count = Annotated[Whole, Field(ge=1, le=2**31 - 1)]
+Share = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)]
 Properties = Annotated[
     dict[str, str], BeforeValidator(_as_text, json_schema_input_type=dict[str, str | int | float | bool])
 ]

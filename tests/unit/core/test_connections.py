@@ -1,4 +1,4 @@
-"""Kafka's and PostgreSQL's settings: a login where one is needed, properties of the allow-list only."""
+"""Kafka's and PostgreSQL's settings: a login where one is needed, allow-listed properties; retries and breakers that fit."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from _configs import config, told
+
+from jobs.core.connections import Breaker, Retry
 
 SASL = "kafka.security={protocol: SASL_SSL, mechanism: PLAIN, username: u, password: '${P}'}"
 P = {"P": "p-canary"}
@@ -134,3 +136,42 @@ def test_url_and_properties_agree_on_encryption(tmp_path: Path) -> None:
     both = ["postgres.url=jdbc:postgresql://db.example/db?sslmode=disable", "postgres.options.sslmode=verify-full"]
     assert told(tmp_path, *both)[0] == "postgres.url"
     assert told(tmp_path, "postgres.url=jdbc:postgresql://127.0.0.1.evil.example/db")[0] == "postgres.url"
+
+
+def test_a_job_bears_an_absence_without_being_told_how(tmp_path: Path) -> None:
+    found = config(tmp_path)
+    assert found.retry == Retry(attempts=5, wait_initial="200ms", wait_max="5s", timeout="30s")
+    assert found.breaker == Breaker(
+        window=20, min_calls=5, failure_rate=0.5, slow_call="10s", slow_rate=0.8, open_for="30s", probes=2
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "value", "hint"),
+    [
+        ("retry.attempts=0", "retry.attempts", "0", "at least 1"),
+        ("retry.attempts=1.5", "retry.attempts", "1.5", "a whole number"),
+        ("retry.wait_initial=6s", "retry.wait_initial", "6s", "at most wait_max, which is 5s"),
+        ("retry.wait_max=31s", "retry.wait_max", "31s", "at most timeout, which is 30s"),
+        ("retry.timeout=10 parsecs", "retry.timeout", "10 parsecs", "a number with a unit"),
+        ("retry.wait=1s", "retry.wait", "1s", "wait_max"),
+        ("breaker.min_calls=21", "breaker.min_calls", "21", "at most window, which is 20"),
+        ("breaker.window=0", "breaker.window", "0", "at least 1"),
+        ("breaker.failure_rate=0", "breaker.failure_rate", "0", "more than 0"),
+        ("breaker.failure_rate=1.1", "breaker.failure_rate", "1.1", "at most 1"),
+        ("breaker.failure_rate=half", "breaker.failure_rate", "half", "a number"),
+        ("breaker.slow_rate=.nan", "breaker.slow_rate", ".nan", "a number"),
+        ("breaker={slow_rate: true}", "breaker.slow_rate", "true", "a number"),
+        ("breaker.open_for=0s", "breaker.open_for", "0s", "a number with a unit"),
+        ("breaker.probes=0", "breaker.probes", "0", "at least 1"),
+    ],
+)
+def test_bounds_that_do_not_fit_are_refused(tmp_path: Path, override: str, path: str, value: str, hint: str) -> None:
+    found = told(tmp_path, override)
+    assert found[:2] == (path, value)
+    assert hint in found[2]
+
+
+def test_bounds_may_be_equal(tmp_path: Path) -> None:
+    retry, breaker = "{wait_initial: 1s, wait_max: 1s, timeout: 1s}", "{window: 5, min_calls: 5, failure_rate: 1}"
+    assert config(tmp_path, f"retry={retry}", f"breaker={breaker}").breaker.failure_rate == 1

@@ -2,7 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.core.errors import ConfigError, DependencyMissing, JobError, LedgerMismatch, Problem, ReferenceStale, Refused
+from jobs.core.errors import (
+    BreakerOpen,
+    ConfigError,
+    DependencyMissing,
+    JobError,
+    LedgerMismatch,
+    Problem,
+    ReferenceStale,
+    Refused,
+    StoppedWaiting,
+)
 
 
 @pytest.mark.parametrize(
@@ -12,6 +22,8 @@ from jobs.core.errors import ConfigError, DependencyMissing, JobError, LedgerMis
         (ConfigError(Problem("a.b", "7", "a word", "job.yaml:3")), 2, "job.yaml:3: a.b = 7: a word"),
         (ConfigError(Problem("", "", "empty", "job.yaml")), 2, "job.yaml: empty"),
         (DependencyMissing("Kafka", "b:9092", "gone"), 3, "Kafka b:9092 unreachable: gone"),
+        (BreakerOpen("PostgreSQL", 12.34, "gone"), 1, "PostgreSQL is not called, the next try is due in 12.3 s: gone"),
+        (StoppedWaiting("PostgreSQL", "gone"), 0, "ended as asked, waiting for PostgreSQL: gone"),
         (Refused("no"), 4, "no"),
         (LedgerMismatch("cp", "led", "why", "Do this"), 4, "checkpoint cp against ledger led: why. Do this"),
         (ReferenceStale("t", 61.2, 60, "gone"), 4, "reference t is 61 s old, 60 s are allowed: gone"),
