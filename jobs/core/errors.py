@@ -4,6 +4,7 @@
     ├── ConfigError              2   refused before Spark starts: file, key path, value, what is allowed
     ├── DependencyMissing        3   a dependency was not there at the start
     └── Refused                  4   refused for the data's safety
+        ├── CheckpointDamaged        a file of the checkpoint is missing, is one too many or cannot be read
         ├── LedgerMismatch           checkpoint and ledger tell different stories
         └── ReferenceStale           the reference table is older than it may be
 
@@ -61,6 +62,14 @@ class Refused(JobError):
     """Going on could lose or repeat data."""
 
     exit_code = 4
+
+
+class CheckpointDamaged(Refused):
+    """A file of the checkpoint is not what Spark would have left there."""
+
+    def __init__(self, checkpoint: str, file: str, cause: str, remedy: str) -> None:
+        super().__init__(f"checkpoint {checkpoint}: {file} {cause}. {remedy}")
+        self.checkpoint, self.file, self.cause, self.remedy = checkpoint, file, cause, remedy
 
 
 class LedgerMismatch(Refused):

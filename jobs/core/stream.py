@@ -16,7 +16,7 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
-from jobs.core import classify, dead_letters, sources
+from jobs.core import classify, dead_letters, preflight, sources
 from jobs.core.batch import Clock, MicroBatch, Outlets, Transform, utc_now
 from jobs.core.checkpoint import Checkpoint
 from jobs.core.config import JobConfig, Scaling, Trigger
@@ -138,11 +138,12 @@ def start(
     clock: Clock = utc_now,
     parking: Parking | None = None,
 ) -> Running:
-    """Starts the job. Raises DependencyMissing, LedgerMismatch before anything is written."""
+    """Starts the job. Raises DependencyMissing, CheckpointDamaged, LedgerMismatch before anything is written."""
     stream = sources.read(spark, config)
     outlets = Outlets(scaled(sink(spark, config), config.scaling), dead_letters.sink(spark, config), parking)
     checkpoint, ledger = Checkpoint(spark, str(config.checkpoint)), Ledger(spark, ledger_path(config))
-    ledger.check(checkpoint)
+    preflight.check(checkpoint, ledger.last_batch, ledger.path)
+    checkpoint.tidy()
     _keep_private(spark, [*folders(config), *([parking.path] if parking else [])])
     decode = classify.decoder(config.source)
     batch = MicroBatch(

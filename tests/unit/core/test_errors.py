@@ -2,7 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.core.errors import ConfigError, DependencyMissing, JobError, LedgerMismatch, Problem, ReferenceStale, Refused
+from jobs.core.errors import (
+    CheckpointDamaged,
+    ConfigError,
+    DependencyMissing,
+    JobError,
+    LedgerMismatch,
+    Problem,
+    ReferenceStale,
+    Refused,
+)
 
 
 @pytest.mark.parametrize(
@@ -13,6 +22,7 @@ from jobs.core.errors import ConfigError, DependencyMissing, JobError, LedgerMis
         (ConfigError(Problem("", "", "empty", "job.yaml")), 2, "job.yaml: empty"),
         (DependencyMissing("Kafka", "b:9092", "gone"), 3, "Kafka b:9092 unreachable: gone"),
         (Refused("no"), 4, "no"),
+        (CheckpointDamaged("cp", "offsets/3", "is empty", "Do this"), 4, "checkpoint cp: offsets/3 is empty. Do this"),
         (LedgerMismatch("cp", "led", "why", "Do this"), 4, "checkpoint cp against ledger led: why. Do this"),
         (ReferenceStale("t", 61.2, 60, "gone"), 4, "reference t is 61 s old, 60 s are allowed: gone"),
     ],
