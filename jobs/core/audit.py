@@ -16,8 +16,10 @@ from pyspark.sql import functions as F
 
 from jobs.core import kafka, ledger, sources
 from jobs.core.config import JobConfig
+from jobs.core.doubt import positions
 from jobs.core.files import Folder
 from jobs.core.ledger import Counts
+from jobs.core.recovery import HOW, NOWHERE
 from jobs.core.sinks.places import ledger_path, sink
 from jobs.core.sinks.tables import DeltaTableSink
 from jobs.core.sources import COORDINATES
@@ -57,9 +59,9 @@ class Report:
 def audit(spark: SparkSession, config: JobConfig) -> Report:
     """Reads ledger, sink, dead letters and parked records of one job."""
     path = ledger_path(config)
-    entries = ledger.read(spark, path).collect() if Folder(spark, path).list() else []
+    entries = _since_reprocess(ledger.read(spark, path).collect() if Folder(spark, path).list() else [])
     counts = reduce(_plus, (Counts(**entry["counts"].asDict()) for entry in entries), Counts())
-    found = outcomes(spark, config)
+    found = _covered(outcomes(spark, config), entries)
     lag = _lag(spark, config, entries)
     checks = (*_ledger_checks(entries, counts), *_sink_checks(spark, config, found, counts))
     reasons: dict[str, int] = reduce(_merged, (entry["reasons"] or {} for entry in entries), {})
@@ -82,10 +84,33 @@ def outcomes(spark: SparkSession, config: JobConfig) -> DataFrame:
     return reduce(DataFrame.unionByName, found, empty).groupBy(*COORDINATES).agg(*counted)
 
 
+def _since_reprocess(entries: list[Row]) -> list[Row]:
+    """What the last reprocess has read again counts, what was recorded before it does not."""
+    again = [number for number, entry in enumerate(entries) if (entry["note"] or {}).get(HOW) == "reprocess"]
+    return entries[again[-1] :] if again else entries
+
+
+def _covered(found: DataFrame, entries: list[Row]) -> DataFrame:
+    """After a reprocess, outcomes of the offsets that it has read; all of them otherwise, and where a source has no offsets."""
+    batches = [entry for entry in entries if entry["kind"] == "batch"]
+    if not entries or entries[0]["kind"] != "recovery":
+        return found
+    start, end = (positions(batches[at][side]) if batches else {} for at, side in ((0, "start"), (-1, "end")))
+    if start is None or end is None:
+        return found
+    inside = [_within(place, start.get(place, 0), after) for place, after in end.items()]
+    return found.filter(reduce(Column.__or__, inside, F.lit(False)))
+
+
+def _within(place: tuple[str, str], first: int, after: int) -> Column:
+    here = (F.col("_topic") == place[0]) & (F.col("_partition") == int(place[1]))
+    return here & (F.col("_offset") >= first) & (F.col("_offset") < after)
+
+
 def _ledger_checks(entries: list[Row], counts: Counts) -> Iterator[Check]:
     batches = [entry for entry in entries if entry["kind"] == "batch"]
-    pairs = zip(batches, batches[1:])
-    gaps = sum(earlier["end"] != later["start"] for earlier, later in pairs if earlier["query_id"] == later["query_id"])
+    continued = [entry for entry in entries if entry["kind"] != "release" and entry["end"] != NOWHERE]
+    gaps = sum(earlier["end"] != later["start"] for earlier, later in zip(continued, continued[1:]))
     yield Check("ledger: batches that do not start where the one before ended", 0, gaps)
     total = counts.written + counts.filtered + counts.dead_letters + counts.parked
     yield Check("ledger: outcomes add up to the records read", counts.read, total)
@@ -179,13 +204,8 @@ def _lag(spark: SparkSession, config: JobConfig, entries: list[Row]) -> int | No
 
 def _span(entry: Row) -> int | None:
     """Offsets that a batch covers; None where the source's offsets are not Kafka's."""
-    start, end = (json.loads(entry[side])[0] for side in ("start", "end"))
-    if not isinstance(end, dict) or not all(isinstance(partitions, dict) for partitions in end.values()):
-        return None
-    before = start or {}
-    return sum(
-        int(after) - int(before.get(topic, {}).get(p, 0)) for topic, ps in end.items() for p, after in ps.items()
-    )
+    start, end = (positions(entry[side]) for side in ("start", "end"))
+    return None if end is None else sum(after - (start or {}).get(place, 0) for place, after in end.items())
 
 
 def _text(column: Column) -> Column:

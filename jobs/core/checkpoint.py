@@ -135,6 +135,8 @@ def begin(spark: SparkSession, path: str, query_id: str, at: list[Offsets] | Non
     Raises FileExistsError where there is one.
     """
     root = Folder(spark, path)
+    if str(spark.sparkContext.master).startswith("local"):  # else executors of another user may have to write there
+        root.make_private()
     root.write("metadata", json.dumps({"id": query_id}))
     if at is not None:
         root.write(SEED, json.dumps({"offsets": at, "at": now.isoformat()}))

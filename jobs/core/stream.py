@@ -16,7 +16,7 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
-from jobs.core import classify, dead_letters, preflight, sources
+from jobs.core import classify, dead_letters, doubt, recovery, sources
 from jobs.core.batch import Clock, MicroBatch, Outlets, Transform, utc_now
 from jobs.core.checkpoint import Checkpoint
 from jobs.core.config import JobConfig, Scaling, Trigger
@@ -142,13 +142,13 @@ def start(
     stream = sources.read(spark, config)
     outlets = Outlets(scaled(sink(spark, config), config.scaling), dead_letters.sink(spark, config), parking)
     checkpoint, ledger = Checkpoint(spark, str(config.checkpoint)), Ledger(spark, ledger_path(config))
-    preflight.check(checkpoint, ledger.last_batch, ledger.path)
-    checkpoint.tidy()
+    recovery.ready(spark, config, checkpoint, ledger, clock)
     _keep_private(spark, [*folders(config), *([parking.path] if parking else [])])
     decode = classify.decoder(config.source)
-    batch = MicroBatch(
-        config.job, checkpoint, ledger, outlets, decode, transform, clock, note, _in_doubt(checkpoint, ledger)
-    )
+    last = ledger.last_batch
+    unsure = doubt.lasting(last.note, last.end) if last else {}
+    in_doubt = bool(unsure) or _in_doubt(checkpoint, ledger)
+    batch = MicroBatch(config.job, checkpoint, ledger, outlets, decode, transform, clock, note, in_doubt, unsure)
     releases = [Release(batch, parking).tick] if parking else []
     if config.scaling.shuffle_partitions:
         spark.conf.set("spark.sql.shuffle.partitions", str(config.scaling.shuffle_partitions))

@@ -88,6 +88,7 @@ def test_a_new_one_that_begins_as_the_config_says_has_an_id_alone(spark: SparkSe
     begin(spark, str(tmp_path / "new"), "q9", None, NOON)
     made = Checkpoint(spark, str(tmp_path / "new"))
     assert (made.query_id(), made.planned(), made.committed(), made.seeded()) == ("q9", [], [], False)
+    assert Path(made.path).stat().st_mode & 0o777 == 0o700
 
 
 def test_a_checkpoint_is_not_begun_over_another(spark: SparkSession, checkpoint: Checkpoint) -> None:
