@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _configs import Config, config, told
+from _configs import VALID, Config, config, told
 from pydantic import ValidationError
 
 from jobs.core.config import (
@@ -126,7 +126,7 @@ def test_names_are_found_in_one_place() -> None:
 
 FILES = {"source.kafka": "null", "source.file.path": "data/in"}
 RATE = {"source.kafka": "null", "source.schema": "null", "source.rate.rows_per_second": "1", "dead_letters": "null"}
-RATE |= {"join.on.customer_id": "null", "join.on.value": "customer_id"}
+BY_VALUE = VALID.replace("customer_id: customer_id", "value: customer_id")
 WAIT = {"join.on_miss": "wait", "join.wait_for": "1h", "join.parked": "data/parked"}
 
 
@@ -144,7 +144,8 @@ WAIT = {"join.on_miss": "wait", "join.wait_for": "1h", "join.parked": "data/park
     ],
 )
 def test_how_a_job_may_recover(tmp_path: Path, sets: dict[str, str], how: Any, wrong: str | None) -> None:
-    made = config(tmp_path, *(f"{key}={value}" for key, value in sets.items()))
+    text = BY_VALUE if sets is RATE else VALID
+    made = config(tmp_path, *(f"{key}={value}" for key, value in sets.items()), text=text)
     if wrong is None:
         assert (made.recovering(how).recover, made.recover, made.recovering(None).recover) == (how, None, None)
         return
