@@ -1,31 +1,28 @@
 """The `patterns` command.
 
-    patterns list | validate | show-config | schema | migrate | audit | new
+    patterns list | validate | show-config | schema | migrate | audit | checkpoint | new
 
-Errors are told in one line each, without a traceback; exit codes are those of `core.errors`. Only `audit` starts Spark.
+Errors are told in one line each, without a traceback; exit codes are those of `core.errors`. Only `audit` and `checkpoint`
+start Spark.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from jobs.commands import lookup, report, validate
+from jobs.commands import checkpoint, lookup, report, validate
 from jobs.commands.lookup import Asked, JobFile
 from jobs.commands.new import new
-from jobs.core.config import JobConfig
+from jobs.commands.options import AsJson, Config, Env, Job, Sets, spark_for
 from jobs.core.errors import ConfigError, JobError, Problem, Refused
-
-if TYPE_CHECKING:  # importing Spark takes a while
-    from pyspark.sql import SparkSession
 
 SHOWN = ("Choose", "In", "Out", "Rejected", "Delivery", "Staleness", "State", "Run")
 app = typer.Typer(
@@ -35,15 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-Job = Annotated[str, typer.Argument(metavar="JOB", help="A job's name, or the file of one of your own.")]
 MaybeJob = Annotated[str | None, typer.Argument(metavar="[JOB]", help="A job's name, or the file of one of your own.")]
-Config = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="The config; conf/JOB.yaml unless given.")
-]
-Env = Annotated[
-    str | None, typer.Option("--env", metavar="NAME", help="Settings of one environment, conf/env/NAME.yaml.")
-]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, over all others.")]
+app.add_typer(checkpoint.app, name="checkpoint")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -126,7 +116,7 @@ def audit(
     config: Config = None,
     env: Env = None,
     sets: Sets = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check that each record has exactly one outcome; exit 4 where it has not."""
     from jobs.core.audit import audit as run_audit
@@ -151,19 +141,6 @@ def new_job(
         typer.echo(f"wrote {path}")
     there = "" if into == Path() else f"cd {into} && "
     typer.echo(f'try it: {there}pytest tests/test_{name}.py && spark-submit --jars "$PATTERNS_JARS" {name}.py')
-
-
-@contextmanager
-def spark_for(config: JobConfig) -> Iterator[SparkSession]:
-    """A session of its own, under the config's settings, that ends with the command."""
-    from jobs.core.session import session
-
-    spark = session(f"{config.job}-audit", config.spark)
-    try:
-        spark.sparkContext.setLogLevel("ERROR")
-        yield spark
-    finally:
-        spark.stop()
 
 
 def _save(text: str, path: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from _lib import travel
 from _lib.places import one_sentence
@@ -15,7 +16,7 @@ from _lib.places import one_sentence
 from jobs.commands import lookup
 from jobs.commands.lookup import JobFile
 from jobs.core import layers
-from jobs.core.config import JobConfig
+from jobs.core.config import JobConfig, Recover
 from jobs.core.errors import ConfigError, JobError, Problem
 from jobs.core.keys import secret_paths
 
@@ -57,6 +58,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--deploy-mode", choices=["client", "cluster"], default="client", help="where the driver runs")
     parser.add_argument("--python", metavar="PROGRAM", help=f"the workers' Python; {travel.MINOR} unless given")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, over all others")
+    parser.add_argument("--recover", choices=get_args(Recover), help="as the job takes it, for this one start")
     asked = parser.parse_args(argv)
     master = [f"spark.spark.master={asked.master}"] if asked.master else []
     mode = [f"spark.spark.submit.deployMode={asked.deploy_mode}"] if asked.deploy_mode == "cluster" else []
@@ -66,7 +68,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def check(job: JobFile, asked: argparse.Namespace) -> dict[str, str]:
     """The `spark.*` settings of the job's config. Raises ConfigError for all that the job would refuse."""
-    settings = dict(_config(job, asked).spark)
+    settings = dict(_config(job, asked).recovering(asked.recover).spark)
     if "spark.master" not in settings:
         raise _wrong("--master", "", "required, unless the config's `spark` has spark.master")
     return settings
@@ -94,7 +96,7 @@ def _load(job: JobFile, asked: argparse.Namespace, environ: Mapping[str, str]) -
 def options(asked: argparse.Namespace) -> list[str]:
     """What the job itself is to be told; in cluster mode its config is one of those that travel."""
     config = _travelling(asked.config) if asked.config and asked.deploy_mode == "cluster" else asked.config
-    named = {"--config": config, "--env": asked.env}
+    named = {"--config": config, "--env": asked.env, "--recover": asked.recover}
     given = [part for name, value in named.items() if value is not None for part in (name, str(value))]
     return [*given, *(part for setting in asked.set for part in ("--set", setting))]
 

@@ -16,7 +16,9 @@ from pyspark.sql import functions as F
 
 from jobs.core import kafka, sources
 from jobs.core.config import JobConfig
+from jobs.core.doubt import positions
 from jobs.core.ledger import Counts, Entry
+from jobs.core.recovery import HOW, NOWHERE
 from jobs.core.sinks import Sink
 from jobs.core.sinks.places import place
 from jobs.core.sinks.tables import DeltaTableSink
@@ -57,9 +59,10 @@ class Report:
 def audit(spark: SparkSession, config: JobConfig) -> Report:
     """Reads ledger, sink, dead letters and parked records of one job."""
     sink, ledger = place(spark, config)
-    entries = ledger.entries()
+    entries = _since_reprocess(ledger.entries())
     counts = reduce(_plus, (entry.counts for entry in entries), Counts())
-    checks = (*_ledger_checks(entries, counts), *_sink_checks(spark, config, sink, counts))
+    found = _covered(outcomes(spark, config, sink), entries)
+    checks = (*_ledger_checks(entries, counts), *_sink_checks(config, sink, found, counts))
     reasons: dict[str, int] = reduce(_merged, (entry.reasons for entry in entries), {})
     versions = sorted({entry.note.get("reference_version", "") for entry in entries} - {""})
     batches = sum(entry.kind == "batch" for entry in entries)
@@ -81,10 +84,33 @@ def outcomes(spark: SparkSession, config: JobConfig, sink: Sink) -> DataFrame:
     return reduce(DataFrame.unionByName, found, empty).groupBy(*COORDINATES).agg(*counted)
 
 
+def _since_reprocess(entries: list[Entry]) -> list[Entry]:
+    """What the last reprocess has read again counts, what was recorded before it does not."""
+    again = [number for number, entry in enumerate(entries) if entry.note.get(HOW) == "reprocess"]
+    return entries[again[-1] :] if again else entries
+
+
+def _covered(found: DataFrame, entries: list[Entry]) -> DataFrame:
+    """After a reprocess, outcomes of the offsets that it has read; all of them otherwise, and where a source has no offsets."""
+    batches = [entry for entry in entries if entry.kind == "batch"]
+    if not entries or entries[0].kind != "recovery":
+        return found
+    start, end = (positions(batches[0].start), positions(batches[-1].end)) if batches else ({}, {})
+    if start is None or end is None:
+        return found
+    inside = [_within(place, start.get(place, 0), after) for place, after in end.items()]
+    return found.filter(reduce(Column.__or__, inside, F.lit(False)))
+
+
+def _within(place: tuple[str, str], first: int, after: int) -> Column:
+    here = (F.col("_topic") == place[0]) & (F.col("_partition") == int(place[1]))
+    return here & (F.col("_offset") >= first) & (F.col("_offset") < after)
+
+
 def _ledger_checks(entries: list[Entry], counts: Counts) -> Iterator[Check]:
     batches = [entry for entry in entries if entry.kind == "batch"]
-    pairs = zip(batches, batches[1:])
-    gaps = sum(earlier.end != later.start for earlier, later in pairs if earlier.query_id == later.query_id)
+    continued = [entry for entry in entries if entry.kind != "release" and entry.end != NOWHERE]
+    gaps = sum(earlier.end != later.start for earlier, later in zip(continued, continued[1:]))
     yield Check("ledger: batches that do not start where the one before ended", 0, gaps)
     yield Check("ledger: outcomes add up to the records read", counts.read, counts.outcomes)
     spans = [_span(entry) for entry in batches]
@@ -92,10 +118,9 @@ def _ledger_checks(entries: list[Entry], counts: Counts) -> Iterator[Check]:
         yield Check("ledger: records read are the offsets covered", sum(s for s in spans if s is not None), counts.read)
 
 
-def _sink_checks(spark: SparkSession, config: JobConfig, sink: Sink, counts: Counts) -> Iterator[Check]:
+def _sink_checks(config: JobConfig, sink: Sink, found: DataFrame, counts: Counts) -> Iterator[Check]:
     if sink.records() is None and not config.sink.postgres:  # nothing outlives the process
         return
-    found = outcomes(spark, config, sink)
     dead_only = (F.col("written") == 0) & (F.col("dead_letters") > 0)
     parked_only = (F.col("written") == 0) & (F.col("dead_letters") == 0)
     asked = {
@@ -175,13 +200,8 @@ def _lag(spark: SparkSession, config: JobConfig, entries: list[Entry]) -> int | 
 
 def _span(entry: Entry) -> int | None:
     """Offsets that a batch covers; None where the source's offsets are not Kafka's."""
-    start, end = (json.loads(side)[0] for side in (entry.start, entry.end))
-    if not isinstance(end, dict) or not all(isinstance(partitions, dict) for partitions in end.values()):
-        return None
-    before = start or {}
-    return sum(
-        int(after) - int(before.get(topic, {}).get(p, 0)) for topic, ps in end.items() for p, after in ps.items()
-    )
+    start, end = positions(entry.start), positions(entry.end)
+    return None if end is None else sum(after - (start or {}).get(place, 0) for place, after in end.items())
 
 
 def _text(column: Column) -> Column:

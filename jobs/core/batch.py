@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.observation import Observation
 
-from jobs.core import classify, dead_letters
+from jobs.core import classify, dead_letters, doubt
 from jobs.core.checkpoint import Checkpoint
 from jobs.core.ledger import Books, Counts, Entry
 from jobs.core.parking import Parking
@@ -59,15 +59,17 @@ class MicroBatch:
     clock: Clock = utc_now
     note: Callable[[], dict[str, str]] = field(default=dict)
     in_doubt: bool = False  # whether the next batch was planned by an earlier run that may have written some of it
+    doubt: dict[str, str] = field(default_factory=dict)  # after a recovery: until where every batch is in doubt
     _rejecting: bool = False  # whether the last batch rejected something: then the next one is kept for a second pass
 
     def run(self, records: DataFrame, batch_id: int) -> None:
         """Handles one batch, or nothing if the ledger already holds it."""
         mark = self._mark(batch_id)
+        after = doubt.lasting(self.doubt, mark.end)
         if not self.ledger.holds(mark.query_id, batch_id):
             with not_adaptive(records.sparkSession):
                 self.ledger.append(self._write(records, mark))
-        self.in_doubt = False
+        self.doubt, self.in_doubt = after, bool(after)
 
     def _mark(self, batch_id: int) -> Mark:
         query_id = self.checkpoint.query_id()
@@ -134,7 +136,8 @@ class MicroBatch:
                 f"batch {mark.batch_id} does not add up: {whole}, {missing} were rejected on the first pass"
             )
         place = (mark.job, mark.query_id, mark.batch_id, mark.start, mark.end)
-        return Entry("batch", *place, whole, now.isoformat(), reasons, self.note())
+        note = {**self.note(), **doubt.lasting(self.doubt, mark.end)}
+        return Entry("batch", *place, whole, now.isoformat(), reasons, note)
 
 
 def _without(rows: DataFrame, held: DataFrame | None) -> DataFrame:

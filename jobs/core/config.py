@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from jobs.core import checks, overlaps
 from jobs.core.connections import Breaker, Findings, Kafka, KafkaSecurity, Postgres, Retry, Settings
+from jobs.core.errors import ConfigError, Problem
 from jobs.core.problems import Finding
 from jobs.core.values import (
     Bytes,
@@ -29,6 +30,9 @@ from jobs.core.values import (
     Year,
 )
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 __all__ = [
     "Breaker",
     "Kafka",
@@ -38,6 +42,7 @@ __all__ = [
     "Settings",
 ]  # part of a config, whatever module they stand in
 
+Recover = Literal["from-ledger", "reprocess"]
 Times = Literal["rfc3339", "epoch_s", "epoch_ms"]
 
 
@@ -234,6 +239,21 @@ class JobConfig(Settings):
     checkpoint: DataPath
     ledger: DataPath | None = None  # beside the sink, unless the sink has no place of its own
     spark: Properties = Field(default_factory=dict)
+    _recover: Recover | None = PrivateAttr(None)
+
+    @property
+    def recover(self) -> Recover | None:
+        """How this one start recovers; only the command line can say it, as no later start should."""
+        return self._recover
+
+    def recovering(self, how: Recover | None) -> Self:
+        """The same config for a start that recovers. Raises ConfigError where the job can't."""
+        wrong = checks.recovery(self, how) if how else None
+        if wrong:
+            raise ConfigError(Problem("--recover", str(how), wrong, "command line"))
+        made = self.model_copy()
+        made._recover = how
+        return made
 
     def findings(self) -> Findings:
         return [*checks.needs(self), *checks.spark_settings(self.spark), *overlaps.topics(self), *self.places()]

@@ -7,6 +7,7 @@
     ├── BreakerOpen              1   a dependency fails so often that it is not called for a while
     ├── StoppedWaiting           0   asked to end while a dependency was away: ended as asked, its batch runs again
     └── Refused                  4   refused for the data's safety
+        ├── CheckpointDamaged        a file of the checkpoint is missing, is one too many or cannot be read
         ├── LedgerMismatch           checkpoint and ledger tell different stories
         ├── MigrationChanged         a step of the database's schema is not the one that was applied
         ├── StagingLost              rows that were staged for a batch are not all there
@@ -92,6 +93,14 @@ class Refused(JobError):
     """Going on could lose or repeat data."""
 
     exit_code = 4
+
+
+class CheckpointDamaged(Refused):
+    """A file of the checkpoint is not what Spark would have left there."""
+
+    def __init__(self, checkpoint: str, file: str, cause: str, remedy: str) -> None:
+        super().__init__(f"checkpoint {checkpoint}: {file} {cause}. {remedy}")
+        self.checkpoint, self.file, self.cause, self.remedy = checkpoint, file, cause, remedy
 
 
 class LedgerMismatch(Refused):

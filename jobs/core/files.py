@@ -18,6 +18,7 @@ class FileInfo:
 
     name: str
     modified_ms: int
+    size_bytes: int = 0
 
 
 class Folder:
@@ -43,7 +44,7 @@ class Folder:
         """Files of a subfolder by name; none where the folder is missing. Hidden checksum files are left out."""
         if not self.exists(name):
             return []
-        found = (FileInfo(s.getPath().getName(), s.getModificationTime()) for s in self._fs.listStatus(self._at(name)))
+        found = (_info(status) for status in self._fs.listStatus(self._at(name)))
         return sorted((info for info in found if not info.name.startswith(".")), key=lambda info: info.name)
 
     def read(self, name: str) -> str:
@@ -68,8 +69,35 @@ class Folder:
             self._fs.delete(draft, False)
             raise FileExistsError(f"{self.path}/{name}")
 
+    def move_to(self, path: str) -> None:
+        """Gives the whole folder another name. Raises FileExistsError where that is taken."""
+        target = self._jvm.org.apache.hadoop.fs.Path(path)
+        if self._fs.exists(target) or not self._fs.rename(self._root, target):
+            raise FileExistsError(path)
+
+    def copy_to(self, path: str) -> None:
+        """Copies the whole folder, checksums with it. Raises FileExistsError where the name is taken."""
+        target = self._jvm.org.apache.hadoop.fs.Path(path)
+        fs, copy = target.getFileSystem(self._fs.getConf()), self._jvm.org.apache.hadoop.fs.FileUtil.copy
+        if fs.exists(target) or not copy(self._fs, self._root, fs, target, False, self._fs.getConf()):
+            raise FileExistsError(path)
+
+    def drop_orphans(self, name: str) -> None:
+        """Deletes local checksums in a subfolder whose file is gone: they would keep a new file of that name out."""
+        if self._fs.getScheme() != "file" or not self.exists(name):
+            return
+        raw = self._fs.getRawFileSystem()
+        names = {status.getPath().getName() for status in raw.listStatus(self._at(name))}
+        checksums = {other for other in names if other.startswith(".") and other.endswith(".crc")}
+        for orphan in (other for other in checksums if other[1:-4] not in names):
+            raw.delete(self._at(f"{name}/{orphan}"), False)
+
     def delete(self, name: str) -> None:
         self._fs.delete(self._at(name), False)
 
     def _at(self, name: str) -> Any:
         return self._jvm.org.apache.hadoop.fs.Path(self._root, name) if name else self._root
+
+
+def _info(status: Any) -> FileInfo:
+    return FileInfo(status.getPath().getName(), status.getModificationTime(), status.getLen())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from jobs.core.config import Kafka, KafkaSecurity
 from jobs.core.errors import DependencyMissing
 
 Spans = dict[str, dict[int, tuple[int, int]]]  # topic: partition: (first offset, offset after the last)
+Positions = dict[str, dict[str, int]]  # topic: partition: offset, as Spark writes them
 
 
 def properties(kafka: Kafka) -> dict[str, str]:
@@ -29,11 +31,30 @@ def spans(spark: SparkSession, kafka: Kafka, topics: Iterable[str]) -> Spans:
     """Offsets that the topics hold now. Raises DependencyMissing for a broker that is away or a topic that it lacks."""
     with _admin(spark, kafka) as admin:
         partitions = _partitions(spark, kafka, admin, list(topics))
-        first, after = (_offsets(spark, kafka, admin, partitions, which) for which in ("earliest", "latest"))
+        first, after = (_offsets(spark, admin, partitions, which) for which in ("earliest", "latest"))
     found: Spans = {}
     for (topic, partition), begin in first.items():
         found.setdefault(topic, {})[partition] = (begin, after[topic, partition])
     return found
+
+
+def at_time(spark: SparkSession, kafka: Kafka, topics: Iterable[str], at_ms: int) -> Positions:
+    """The first record of each partition that is not older; where there is none, the end. Raises DependencyMissing."""
+    with _admin(spark, kafka) as admin:
+        partitions = _partitions(spark, kafka, admin, list(topics))
+        since = _offsets(spark, admin, partitions, "forTimestamp", at_ms)
+        after = _offsets(spark, admin, partitions, "latest")
+    found: Positions = {}
+    for (topic, partition), end in after.items():
+        offset = since[topic, partition]
+        found.setdefault(topic, {})[str(partition)] = end if offset < 0 else offset
+    return found
+
+
+def matching(spark: SparkSession, kafka: Kafka, pattern: str) -> list[str]:
+    """Topics that there are, by a pattern for their whole names. Raises DependencyMissing."""
+    with _admin(spark, kafka) as admin:
+        return sorted(name for name in admin.listTopics().names().get() if re.fullmatch(pattern, name))
 
 
 def check(spark: SparkSession, kafka: Kafka, topics: Iterable[str]) -> None:
@@ -105,12 +126,12 @@ def _partitions(spark: SparkSession, kafka: Kafka, admin: Any, topics: list[str]
 
 
 def _offsets(
-    spark: SparkSession, kafka: Kafka, admin: Any, partitions: list[Any], which: str
+    spark: SparkSession, admin: Any, partitions: list[Any], which: str, *argument: int
 ) -> dict[tuple[str, int], int]:
     jvm: Any = spark._jvm
     asked = jvm.java.util.HashMap()
     for partition in partitions:
-        asked.put(partition, getattr(jvm.org.apache.kafka.clients.admin.OffsetSpec, which)())
+        asked.put(partition, getattr(jvm.org.apache.kafka.clients.admin.OffsetSpec, which)(*argument))
     answer = admin.listOffsets(asked)
     return {(p.topic(), p.partition()): answer.partitionResult(p).get().offset() for p in partitions}
 

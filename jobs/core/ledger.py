@@ -1,6 +1,6 @@
 """The ledger: one small record a batch beside the sink, written last, so that a sink knows what it holds.
 
-LEDGER  seq, kind (batch or release), job, query_id, batch_id, start, end (offsets as JSON), counts, reasons, note,
+LEDGER  seq, kind (batch, release or recovery), job, query_id, batch_id, start, end (offsets as JSON), counts, reasons, note,
         written_at. The counts of a batch sum to the records it read.
 A record is one JSON file, written under its final name in one step; a hundred of them are folded into one segment, so
 that listing and reading stay cheap. `read` gives a DataFrame. A sink in PostgreSQL has its ledger there (`ledger_postgres`).
@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.core.checkpoint import Checkpoint
 from jobs.core.errors import LedgerMismatch
 from jobs.core.files import Folder
 
@@ -25,6 +24,8 @@ LEDGER = """
     reasons MAP<STRING, BIGINT>, note MAP<STRING, STRING>, written_at STRING
 """
 SEGMENT = 100
+RECOVERY = "recovery"
+CONTINUED = ("batch", RECOVERY)  # kinds of records that a checkpoint has to continue
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Books(Protocol):
 
     @property
     def last_batch(self) -> Entry | None:
-        """The newest record of a batch."""
+        """The newest record that a checkpoint has to continue."""
 
     def append(self, entry: Entry) -> None:
         """Writes one record. Raises LedgerMismatch where another writer took its place."""
@@ -105,7 +106,7 @@ class Ledger:
             ) from taken
         self._next += 1
         self._open.append(name)
-        if entry.kind == "batch":
+        if entry.kind in CONTINUED:
             self.last_batch = entry
         if len(self._open) >= SEGMENT:
             self._fold()
@@ -124,7 +125,7 @@ class Ledger:
         for name in sorted(names, key=_last_seq, reverse=True):
             for line in reversed(self._folder.read(name).splitlines()):
                 entry = _entry(json.loads(line))
-                if entry.kind == "batch":
+                if entry.kind in CONTINUED:
                     return entry
         return None
 
@@ -137,40 +138,9 @@ class Ledger:
         self._open = []
 
 
-def check(ledger: Books, checkpoint: Checkpoint) -> None:
-    """Raises LedgerMismatch unless the checkpoint continues exactly what the ledger records."""
-    cause = _mismatch(ledger.last_batch, checkpoint)
-    if cause:
-        remedy = "Restore the checkpoint that belongs to this sink, or give the job a new checkpoint and a new sink"
-        raise LedgerMismatch(checkpoint.path, ledger.path, cause, remedy)
-
-
 def read(spark: SparkSession, path: str) -> DataFrame:
     """LEDGER of one sink, a row a batch, oldest first."""
     return spark.read.schema(LEDGER).json(path).dropDuplicates(["seq"]).orderBy("seq")
-
-
-def _mismatch(last: Entry | None, checkpoint: Checkpoint) -> str | None:
-    query_id, planned = checkpoint.query_id(), checkpoint.planned()
-    if last is None:
-        return f"batch {planned[-1]} is planned but the ledger is empty" if len(planned) > 1 else None
-    if query_id is None:
-        return f"the checkpoint is missing or empty, the sink holds batch {last.batch_id} of query {last.query_id}"
-    if query_id != last.query_id:
-        return f"the checkpoint belongs to query {query_id}, the sink to query {last.query_id}"
-    if not planned or planned[-1] not in (last.batch_id, last.batch_id + 1):
-        newest = planned[-1] if planned else "none"
-        return f"the checkpoint's newest batch is {newest}, the sink's is {last.batch_id}"
-    return _offsets_differ(last, checkpoint)
-
-
-def _offsets_differ(last: Entry, checkpoint: Checkpoint) -> str | None:
-    if last.batch_id not in checkpoint.planned():
-        return f"offsets/{last.batch_id} is missing"
-    end = json.dumps(checkpoint.end(last.batch_id), sort_keys=True)
-    return (
-        None if end == last.end else f"batch {last.batch_id} ends at {end} in the checkpoint, at {last.end} in the sink"
-    )
 
 
 def _entry(record: dict[str, Any]) -> Entry:

@@ -14,7 +14,7 @@ import psycopg2
 from psycopg2.errors import UniqueViolation
 
 from jobs.core.errors import DependencyMissing, JobError, LedgerMismatch, SinkFailed
-from jobs.core.ledger import Counts, Entry
+from jobs.core.ledger import CONTINUED, RECOVERY, Counts, Entry
 from jobs.core.postgres import Cursor, Database, words
 from jobs.core.sinks.postgres import PostgresSink
 
@@ -45,7 +45,7 @@ class PostgresLedger:
         except psycopg2.Error as failure:
             raise self._told(failure, entry) from None
         self._next += 1
-        if entry.kind == "batch":
+        if entry.kind in CONTINUED:
             self.last_batch = whole
 
     def holds(self, query_id: str, batch_id: int) -> bool:
@@ -58,10 +58,11 @@ class PostgresLedger:
             return [_entry(row) for row in cursor.fetchall()]
 
     def _moved(self, cursor: Cursor, entry: Entry) -> Entry:
-        """The record, with what turned out to be older than what the table has."""
-        moved = self._sink.move(cursor, entry.batch_id, entry.counts.written)
-        counts = replace(entry.counts, written=moved, superseded=entry.counts.written - moved)
-        return replace(entry, counts=counts)
+        """The record, with what turned out to be older than what the table has; a recovery brings no rows."""
+        if entry.kind == RECOVERY:
+            return entry
+        older = self._sink.move(cursor, entry.batch_id)
+        return replace(entry, counts=replace(entry.counts, written=entry.counts.written - older, superseded=older))
 
     def _told(self, failure: psycopg2.Error, entry: Entry) -> JobError:
         """Without the values of a row that was refused: PostgreSQL's own detail has them."""
@@ -72,12 +73,12 @@ class PostgresLedger:
 
     def _newest(self) -> tuple[int, Entry | None]:
         asked = (
-            f"SELECT {COLUMNS} FROM stream_patterns.ledger WHERE job = %s AND kind = 'batch' ORDER BY seq DESC LIMIT 1",
+            f"SELECT {COLUMNS} FROM stream_patterns.ledger WHERE job = %s AND kind = ANY (%s) ORDER BY seq DESC LIMIT 1",
             "SELECT coalesce(max(seq) + 1, 0) FROM stream_patterns.ledger WHERE job = %s",
         )
         try:
             with self._database.transaction() as cursor:
-                cursor.execute(asked[0], (self._job,))
+                cursor.execute(asked[0], (self._job, list(CONTINUED)))
                 row = cursor.fetchone()
                 cursor.execute(asked[1], (self._job,))
                 return int((cursor.fetchone() or (0,))[0]), _entry(row) if row else None

@@ -1,6 +1,7 @@
 """The command line of a job: its config, its session, its signals, its exit code.
 
     spark-submit jobs/<job>.py [--config FILE] [--env NAME] [--set key=value]... [--show-config]
+                               [--recover from-ledger|reprocess]
 
 SIGTERM and SIGINT end it between batches with exit 0; a second one ends it at once. Exit codes are those of `core.errors`.
 """
@@ -16,14 +17,14 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from py4j.protocol import Py4JError
 from pyspark.java_gateway import ensure_callback_server_started
 from pyspark.sql import SparkSession
 
 from jobs.core import layers
-from jobs.core.config import JobConfig
+from jobs.core.config import JobConfig, Recover
 from jobs.core.errors import JobError
 from jobs.core.session import session
 from jobs.core.stream import Running
@@ -53,7 +54,8 @@ def run(model: type[ConfigT], start: Callable[[SparkSession, ConfigT], Running],
         if asked.show_config:
             sys.stdout.write(loaded.show() + "\n")
             return 0
-        return _stream(session(loaded.config.job, loaded.config.spark), start, loaded.config)
+        config = loaded.config.recovering(asked.recover)
+        return _stream(session(config.job, config.spark), start, config)
     except JobError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return error.exit_code
@@ -69,6 +71,9 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--env", metavar="NAME", help="settings of one environment, conf/env/NAME.yaml")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, over all others")
     parser.add_argument("--show-config", action="store_true", help="print every value and where it comes from, and end")
+    parser.add_argument(
+        "--recover", choices=get_args(Recover), help="a new checkpoint where the ledger stands, or from the beginning"
+    )
     return parser.parse_args(argv)
 
 

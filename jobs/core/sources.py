@@ -23,7 +23,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.core import kafka
-from jobs.core.config import JobConfig, KafkaSource, PathSource, RateSource
+from jobs.core.config import JobConfig, Kafka, KafkaSource, PathSource, RateSource
 from jobs.core.errors import DependencyMissing
 from jobs.core.files import Folder
 
@@ -50,6 +50,11 @@ def read(spark: SparkSession, config: JobConfig) -> DataFrame:
 
 def topics(source: KafkaSource) -> list[str]:
     return [] if source.topic is None else [source.topic] if isinstance(source.topic, str) else list(source.topic)
+
+
+def subscribed(spark: SparkSession, broker: Kafka, source: KafkaSource) -> list[str]:
+    """The topics that a pattern stands for now, or those that are named. Raises DependencyMissing."""
+    return kafka.matching(spark, broker, source.topic_pattern) if source.topic_pattern else topics(source)
 
 
 def _kafka(spark: SparkSession, config: JobConfig, source: KafkaSource) -> DataFrame:

@@ -16,12 +16,12 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
-from jobs.core import classify, dead_letters, sources
+from jobs.core import classify, dead_letters, doubt, recovery, sources
 from jobs.core.batch import Clock, MicroBatch, Outlets, Transform, utc_now
 from jobs.core.checkpoint import Checkpoint
 from jobs.core.config import JobConfig, Scaling, Trigger
 from jobs.core.files import Folder
-from jobs.core.ledger import Books, check
+from jobs.core.ledger import Books
 from jobs.core.parking import Parking
 from jobs.core.release import Release
 from jobs.core.sinks import Sink
@@ -138,17 +138,18 @@ def start(
     clock: Clock = utc_now,
     parking: Parking | None = None,
 ) -> Running:
-    """Starts the job. Raises DependencyMissing, LedgerMismatch before anything is written."""
+    """Starts the job. Raises DependencyMissing, CheckpointDamaged, LedgerMismatch before anything is written."""
     stream = sources.read(spark, config)
     target, ledger = place(spark, config)
     outlets = Outlets(scaled(target, config.scaling), dead_letters.sink(spark, config), parking)
     checkpoint = Checkpoint(spark, str(config.checkpoint))
-    check(ledger, checkpoint)
+    recovery.ready(spark, config, checkpoint, ledger, clock)
     _keep_private(spark, [*folders(config), *([parking.path] if parking else [])])
     decode = classify.decoder(config.source)
-    batch = MicroBatch(
-        config.job, checkpoint, ledger, outlets, decode, transform, clock, note, _in_doubt(checkpoint, ledger)
-    )
+    last = ledger.last_batch
+    unsure = doubt.lasting(last.note, last.end) if last else {}
+    in_doubt = bool(unsure) or _in_doubt(checkpoint, ledger)
+    batch = MicroBatch(config.job, checkpoint, ledger, outlets, decode, transform, clock, note, in_doubt, unsure)
     releases = [Release(batch, parking).tick] if parking else []
     if config.scaling.shuffle_partitions:
         spark.conf.set("spark.sql.shuffle.partitions", str(config.scaling.shuffle_partitions))

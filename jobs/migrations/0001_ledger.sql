@@ -2,7 +2,7 @@
 CREATE TABLE stream_patterns.ledger (
     job text NOT NULL,
     seq bigint NOT NULL,                    -- from 0, without holes: two writers cannot both take a number
-    kind text NOT NULL,                     -- batch or release
+    kind text NOT NULL,                     -- batch, release or recovery
     query_id text NOT NULL,                 -- the checkpoint's
     batch_id bigint NOT NULL,
     start_offsets text NOT NULL,            -- JSON, an offset a source

@@ -86,8 +86,9 @@ class PostgresSink:
         where = Held(ready.toArrow()) if small else self._by_tasks(ready, columns, mark)
         self._staged = Staged(mark, columns, where)
 
-    def held(self) -> None:
-        """Nothing is ever held of a batch in doubt: rows and ledger come in one transaction."""
+    def held(self) -> DataFrame | None:
+        """What was appended, which only tells anything while all of a source is read again."""
+        return self.records()
 
     def records(self) -> DataFrame | None:
         """Coordinates of what was appended; an upsert keeps only the last record of a key."""
@@ -96,14 +97,17 @@ class PostgresSink:
         reader = self._spark.read.format("jdbc").options(**self._database.jdbc)
         return reader.option("dbtable", quoted(self._target.table)).load().select(*COORDINATES)
 
-    def move(self, cursor: Cursor, batch_id: int, rows: int) -> int:
-        """Moves so many rows, staged for a batch, into the table; how many of them it holds now.
+    def move(self, cursor: Cursor, batch_id: int) -> int:
+        """Moves what is staged for a batch into the table; how many rows of it were older than what is there.
 
         The caller's transaction decides whether this has happened. Raises StagingLost.
         """
         staged = self._staged
-        if staged is None or staged.mark.batch_id != batch_id or staged.count != rows:
-            raise StagingLost(self._target.table, rows, staged.count if staged else 0)
+        if staged is None or staged.mark.batch_id != batch_id:
+            raise StagingLost(self._target.table, 0, 0)
+        return staged.count - self._moved(cursor, staged)
+
+    def _moved(self, cursor: Cursor, staged: Staged) -> int:
         if isinstance(staged.where, Held):
             return self._move_held(cursor, staged, staged.where)
         self._check(cursor, staged, staged.where)

@@ -90,3 +90,33 @@ def test_outcomes_that_do_not_add_up_are_found(broken: Kept) -> None:
     assert broken(WRITTEN, DEAD, FIRST, replace(SECOND, counts=Counts(3, 1, 1, 0, 0))) == [
         Check("ledger: outcomes add up to the records read", 5, 4)
     ]
+
+
+def at(offset: int) -> str:
+    return f'[{{"f": {{"0": {offset}}}}}]'
+
+
+OLD = Entry("batch", "sized", "q1", 0, at(0), at(21), Counts(21, 2, 18, 1, 0), "t0")
+GOES_ON = Entry("recovery", "sized", "q2", 0, at(21), at(21), Counts(), "t1", {}, {"how": "from-ledger"})
+AFTER = Entry("batch", "sized", "q2", 1, at(21), at(31), Counts(10, 1, 9, 0, 0), "t2")
+ANEW = Entry("recovery", "sized", "q2", -1, "[null]", "[null]", Counts(), "t1", {}, {"how": "reprocess"})
+AGAIN = Entry("batch", "sized", "q2", 0, at(5), at(15), Counts(10, 0, 9, 1, 0), "t2")
+
+
+def test_a_recovery_goes_on_where_the_ledger_stood(broken: Kept) -> None:
+    assert broken([*WRITTEN, ("o4", "f", 0, 30)], DEAD, OLD, GOES_ON, AFTER) == []
+
+
+def test_a_gap_across_a_recovery_is_found(broken: Kept) -> None:
+    late = {"start": at(22), "counts": Counts(9, 1, 8, 0, 0)}
+    assert broken([*WRITTEN, ("o4", "f", 0, 30)], DEAD, OLD, GOES_ON, replace(AFTER, **late)) == [
+        Check("ledger: batches that do not start where the one before ended", 0, 1)
+    ]
+
+
+def test_after_a_reprocess_what_it_has_read_so_far_counts(broken: Kept) -> None:
+    assert broken(WRITTEN, DEAD, OLD, ANEW, AGAIN) == []
+
+
+def test_a_dead_letter_lost_in_a_reprocess_is_found(broken: Kept) -> None:
+    assert broken(WRITTEN, [], OLD, ANEW, AGAIN) == [Check("dead letters: distinct records", 1, 0)]

@@ -137,6 +137,20 @@ def test_a_batch_in_doubt_that_was_written_whole_writes_nothing(batch: Any, rows
     assert written(again).count() == 2 and again.outlets.dead.rows().count() == 1
 
 
+@pytest.mark.parametrize(("until", "lasts"), [(10, True), (9, False)])
+def test_doubt_after_a_recovery_lasts_until_a_batch_has_passed_its_end(
+    batch: Any, rows: Rows, until: int, lasts: bool
+) -> None:
+    """Its end is in the record, so that the next start knows it too."""
+    noted = {"in_doubt_until": f'[{{"t": {{"0": {until}}}}}]'}
+    first, again = batch(even_ones), batch(even_ones, in_doubt=True, doubt=noted)
+    first.run(rows(DECODED, record(0)), 3)
+    again.run(rows(DECODED, record(0), record(2)), 3)
+    assert counts(again) == [Counts(read=2, written=2)] and written(again).count() == 2
+    left = noted if lasts else {}
+    assert (again.in_doubt, again.doubt, again.ledger.entries[0].note) == (lasts, left, left)
+
+
 def test_after_a_batch_with_rejects_the_next_is_kept_for_its_second_pass(batch: Any, rows: Rows) -> None:
     one = batch(even_ones)
     for _ in range(2):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _configs import Config, config, told
+from _configs import VALID, Config, config, told
 from pydantic import ValidationError
 
 from jobs.core.config import (
@@ -23,6 +23,7 @@ from jobs.core.config import (
     Trigger,
     shared_checkpoints,
 )
+from jobs.core.errors import ConfigError
 from jobs.core.overlaps import shared_checkpoints as same
 
 
@@ -145,3 +146,36 @@ def test_editors_get_a_schema() -> None:
 def test_names_are_found_in_one_place() -> None:
     assert shared_checkpoints is same
     assert {Kafka.__name__, Postgres.__name__, Repartition.__name__} == {"Kafka", "Postgres", "Repartition"}
+
+
+FILES = {"source.kafka": "null", "source.file.path": "data/in"}
+RATE = {"source.kafka": "null", "source.schema": "null", "source.rate.rows_per_second": "1", "dead_letters": "null"}
+BY_VALUE = VALID.replace("customer_id: customer_id", "value: customer_id")
+WAIT = {"join.on_miss": "wait", "join.wait_for": "1h", "join.parked": "data/parked"}
+
+
+@pytest.mark.parametrize(
+    ("sets", "how", "wrong"),
+    [
+        ({}, "from-ledger", None),
+        ({}, "reprocess", None),
+        (FILES, "reprocess", None),
+        (FILES, "from-ledger", "reprocess: only a kafka source"),
+        (RATE, "from-ledger", "nothing, as a rate source"),
+        (RATE, "reprocess", "nothing, as a rate source"),
+        (WAIT, "from-ledger", None),
+        (WAIT, "reprocess", "from-ledger: records that waited"),
+    ],
+)
+def test_how_a_job_may_recover(tmp_path: Path, sets: dict[str, str], how: Any, wrong: str | None) -> None:
+    text = BY_VALUE if sets is RATE else VALID
+    made = config(tmp_path, *(f"{key}={value}" for key, value in sets.items()), text=text)
+    if wrong is None:
+        assert (made.recovering(how).recover, made.recover, made.recovering(None).recover) == (how, None, None)
+        return
+    with pytest.raises(ConfigError, match=f"command line: --recover = {how}: {wrong}"):
+        made.recovering(how)
+
+
+def test_no_file_can_ask_for_a_recovery(tmp_path: Path) -> None:
+    assert told(tmp_path, "recover=reprocess")[0] == "recover"

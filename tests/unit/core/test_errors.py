@@ -4,6 +4,7 @@ import pytest
 
 from jobs.core.errors import (
     BreakerOpen,
+    CheckpointDamaged,
     ConfigError,
     DependencyMissing,
     JobError,
@@ -25,6 +26,7 @@ from jobs.core.errors import (
         (BreakerOpen("PostgreSQL", 12.34, "gone"), 1, "PostgreSQL is not called, the next try is due in 12.3 s: gone"),
         (StoppedWaiting("PostgreSQL", "gone"), 0, "ended as asked, waiting for PostgreSQL: gone"),
         (Refused("no"), 4, "no"),
+        (CheckpointDamaged("cp", "offsets/3", "is empty", "Do this"), 4, "checkpoint cp: offsets/3 is empty. Do this"),
         (LedgerMismatch("cp", "led", "why", "Do this"), 4, "checkpoint cp against ledger led: why. Do this"),
         (ReferenceStale("t", 61.2, 60, "gone"), 4, "reference t is 61 s old, 60 s are allowed: gone"),
     ],

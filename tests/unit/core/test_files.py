@@ -40,3 +40,25 @@ def test_a_deleted_file_is_gone(spark: SparkSession, tmp_path: Path) -> None:
     folder.write("a", "x")
     folder.delete("a")
     assert not folder.exists("a")
+
+
+def test_a_folder_is_moved_or_copied_whole_and_never_over_another(spark: SparkSession, tmp_path: Path) -> None:
+    folder, copy, moved = Folder(spark, str(tmp_path / "a")), tmp_path / "b", tmp_path / "c"
+    folder.write("x", "1")
+    folder.copy_to(str(copy))
+    for act in (folder.copy_to, folder.move_to):
+        with pytest.raises(FileExistsError, match="/b$"):
+            act(str(copy))
+    folder.move_to(str(moved))
+    assert [Folder(spark, str(path)).read("x") for path in (copy, moved)] == ["1", "1"]
+    assert not folder.exists()
+
+
+def test_only_checksums_without_a_file_are_dropped(spark: SparkSession, tmp_path: Path) -> None:
+    folder = Folder(spark, str(tmp_path))
+    for name in ("kept", "gone"):
+        Folder(spark, str(tmp_path / "sub")).write(name, name)
+    (tmp_path / "sub" / "gone").unlink()
+    folder.drop_orphans("sub")
+    folder.drop_orphans("none")
+    assert sorted(path.name for path in (tmp_path / "sub").iterdir()) == [".kept.crc", "kept"]

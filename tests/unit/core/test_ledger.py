@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,27 +9,9 @@ from chispa import assert_df_equality
 from pyspark.sql import SparkSession
 
 from jobs.core.errors import LedgerMismatch
-from jobs.core.ledger import LEDGER, SEGMENT, Counts, Entry, Ledger, check, read
+from jobs.core.ledger import LEDGER, SEGMENT, Counts, Entry, Ledger, read
 
 ENTRY = Entry("batch", "join", "q1", 0, "[null]", "[1]", Counts(3, 1, 1, 1, 0), "2026-01-01T00:00:00", {"FUTURE": 1})
-
-
-@dataclass
-class FakeCheckpoint:
-    """Says what a checkpoint folder would say."""
-
-    id: str | None = "q1"
-    ends: dict[int, int] = field(default_factory=dict)
-    path: str = "cp"
-
-    def query_id(self) -> str | None:
-        return self.id
-
-    def planned(self) -> list[int]:
-        return sorted(self.ends)
-
-    def end(self, batch_id: int) -> list[int]:
-        return [self.ends[batch_id]]
 
 
 def ledger(spark: SparkSession, folder: Path, *entries: Entry) -> Ledger:
@@ -82,28 +64,8 @@ def test_two_writers_of_one_record_are_told_apart(spark: SparkSession, tmp_path:
         second.append(batch(0))
 
 
-@pytest.mark.parametrize(
-    ("entries", "checkpoint", "cause"),
-    [
-        ([], FakeCheckpoint(None), None),
-        ([], FakeCheckpoint(ends={0: 1}), None),
-        ([], FakeCheckpoint(ends={0: 1, 1: 2}), "batch 1 is planned but the ledger is empty"),
-        ([batch(0)], FakeCheckpoint(None), "the checkpoint is missing or empty, the sink holds batch 0 of query q1"),
-        ([batch(0)], FakeCheckpoint("q2", {0: 1}), "belongs to query q2, the sink to query q1"),
-        ([batch(0)], FakeCheckpoint(ends={0: 1}), None),
-        ([batch(0)], FakeCheckpoint(ends={0: 1, 1: 9}), None),
-        ([batch(0)], FakeCheckpoint(ends={0: 1, 1: 2, 2: 3}), "newest batch is 2, the sink's is 0"),
-        ([batch(0), batch(1)], FakeCheckpoint(ends={0: 1}), "newest batch is 0, the sink's is 1"),
-        ([batch(0)], FakeCheckpoint(ends={0: 7}), r"ends at \[7\] in the checkpoint, at \[1\] in the sink"),
-        ([batch(0)], FakeCheckpoint(ends={1: 7}), "offsets/0 is missing"),
-    ],
-)
-def test_a_checkpoint_must_continue_the_ledger(
-    spark: SparkSession, tmp_path: Path, entries: list[Entry], checkpoint: FakeCheckpoint, cause: str | None
-) -> None:
-    made = ledger(spark, tmp_path, *entries)
-    if cause is None:
-        check(made, checkpoint)  # type: ignore[arg-type]
-        return
-    with pytest.raises(LedgerMismatch, match=cause):
-        check(made, checkpoint)  # type: ignore[arg-type]
+def test_a_recovery_is_what_the_next_checkpoint_has_to_continue(spark: SparkSession, tmp_path: Path) -> None:
+    recovery = replace(batch(0), kind="recovery", query_id="q2")
+    made = ledger(spark, tmp_path, batch(3), recovery)
+    assert made.last_batch == recovery == Ledger(spark, made.path).last_batch
+    assert made.holds("q2", 0) and not made.holds("q2", 1)

@@ -58,3 +58,19 @@ def test_what_fails_decides_the_exit_code(
     monkeypatch.setattr(runner, "session", failing)
     assert runner.run(Config, start, []) == code
     assert str(failure) in capsys.readouterr().err
+
+
+def test_what_to_recover_reaches_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str | None] = []
+    monkeypatch.setattr(runner, "session", lambda *_: None)
+    monkeypatch.setattr(runner, "_stream", lambda spark, start, config: given.append(config.recover) or 0)
+    for argv in ([], ["--recover", "from-ledger"], ["--recover", "reprocess"]):
+        assert runner.run(Config, start, argv) == 0
+    assert given == [None, "from-ledger", "reprocess"]
+
+
+@pytest.mark.parametrize("argv", [["--recover"], ["--recover", "somehow"]])
+def test_a_recovery_of_another_kind_ends_with_2(argv: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        runner.arguments(argv)
+    assert ended.value.code == 2
