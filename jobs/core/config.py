@@ -10,8 +10,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from jobs.core import checks, overlaps
+from jobs.core import checks, monitoring, overlaps
 from jobs.core.connections import Findings, Kafka, KafkaSecurity, Postgres, Settings
+from jobs.core.monitoring import Monitoring, Ready
 from jobs.core.problems import Finding
 from jobs.core.values import (
     Bytes,
@@ -29,7 +30,14 @@ from jobs.core.values import (
     Year,
 )
 
-__all__ = ["Kafka", "KafkaSecurity", "Postgres", "Settings"]  # part of a config, whatever module they stand in
+__all__ = [
+    "Kafka",
+    "KafkaSecurity",
+    "Monitoring",
+    "Postgres",
+    "Ready",
+    "Settings",
+]  # part of a config, whatever module they stand in
 
 Times = Literal["rfc3339", "epoch_s", "epoch_ms"]
 
@@ -211,10 +219,16 @@ class JobConfig(Settings):
     trigger: Trigger = Trigger(every=Duration("5s"))
     checkpoint: DataPath
     ledger: DataPath | None = None  # beside the sink, unless the sink has no place of its own
+    monitoring: Monitoring = Monitoring()
     spark: Properties = Field(default_factory=dict)
 
     def findings(self) -> Findings:
-        return [*checks.needs(self), *checks.spark_settings(self.spark), *overlaps.topics(self), *self.places()]
+        own = [*checks.needs(self), *checks.spark_settings(self.spark), *overlaps.topics(self), *self.places()]
+        return [*own, *self._watched()]
+
+    def _watched(self) -> Findings:
+        every = self.trigger.every.ms if self.trigger.every else 0
+        return monitoring.findings(self.monitoring, every, self.source.kafka is not None)
 
     def places(self) -> Findings:
         """Folders that get in each other's way."""
