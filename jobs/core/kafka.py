@@ -36,6 +36,15 @@ def spans(spark: SparkSession, kafka: Kafka, topics: Iterable[str]) -> Spans:
     return found
 
 
+def topics_like(spark: SparkSession, kafka: Kafka, pattern: str) -> list[str]:
+    """Topics that a `topic_pattern` takes now. Raises DependencyMissing."""
+    jvm: Any = spark._jvm
+    with _admin(spark, kafka) as admin:
+        return sorted(
+            name for name in admin.listTopics().names().get() if jvm.java.util.regex.Pattern.matches(pattern, name)
+        )
+
+
 def check(spark: SparkSession, kafka: Kafka, topics: Iterable[str]) -> None:
     """Raises DependencyMissing unless the broker answers and has the topics."""
     with _admin(spark, kafka) as admin:
@@ -111,8 +120,14 @@ def _offsets(
     asked = jvm.java.util.HashMap()
     for partition in partitions:
         asked.put(partition, getattr(jvm.org.apache.kafka.clients.admin.OffsetSpec, which)())
-    answer = admin.listOffsets(asked)
+    answer = admin.listOffsets(asked, jvm.org.apache.kafka.clients.admin.ListOffsetsOptions(_isolation(jvm, kafka)))
     return {(p.topic(), p.partition()): answer.partitionResult(p).get().offset() for p in partitions}
+
+
+def _isolation(jvm: Any, kafka: Kafka) -> Any:
+    """As the source reads: with open transactions, its end is before the topic's."""
+    level = kafka.options.get("isolation.level", "read_uncommitted")
+    return getattr(jvm.org.apache.kafka.common.IsolationLevel, level.upper())
 
 
 def _cause(failure: Py4JJavaError) -> str:
