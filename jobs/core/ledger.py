@@ -9,6 +9,7 @@ that listing and reading stay cheap. `read` gives a DataFrame.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -57,10 +58,13 @@ class Entry:
 
 
 class Ledger:
-    """The ledger in one folder; the last batch is held in memory, so a look-up costs nothing."""
+    """The ledger in one folder; the last batch is held in memory, so a look-up costs nothing.
 
-    def __init__(self, spark: SparkSession, path: str) -> None:
-        self.path = path
+    `told` hears of each record once it is written: what it counts is what the ledger holds.
+    """
+
+    def __init__(self, spark: SparkSession, path: str, told: Callable[[Entry], None] = lambda entry: None) -> None:
+        self.path, self._told = path, told
         self._folder = Folder(spark, path)
         names = [info.name for info in self._folder.list()]
         self._open = [name for name in names if name.endswith(".json") and "-" not in name]
@@ -80,6 +84,7 @@ class Ledger:
         self._open.append(name)
         if entry.kind == "batch":
             self.last_batch = entry
+        self._told(entry)
         if len(self._open) >= SEGMENT:
             self._fold()
 
