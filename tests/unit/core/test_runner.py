@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -58,3 +60,20 @@ def test_what_fails_decides_the_exit_code(
     monkeypatch.setattr(runner, "session", failing)
     assert runner.run(Config, start, []) == code
     assert str(failure) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("failure", "code"), [(DependencyMissing("Kafka", "b:1", "gone"), 3), (ValueError("odd"), 1)])
+def test_in_json_a_failure_is_a_line_of_the_log(
+    failure: Exception, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: Any) -> None:
+        raise failure
+
+    monkeypatch.setattr(runner, "session", failing)
+    monkeypatch.setattr(logging.root, "handlers", [])
+    assert runner.run(Config, start, ["--set", "monitoring.log_format=json"]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    told = json.loads(line)
+    assert told["msg"] == f"{type(failure).__name__}: {failure}"
+    assert told["context"] == {"job": "stream_table_join", "exit_code": str(code)}
+    assert ("exception" in told) is (code == 1)
