@@ -16,17 +16,20 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
-from jobs.core import classify, dead_letters, sources
+from jobs.core import classify, dead_letters, logs, sources
 from jobs.core.batch import Clock, MicroBatch, Outlets, Transform, utc_now
 from jobs.core.checkpoint import Checkpoint
 from jobs.core.config import JobConfig, Scaling, Trigger
 from jobs.core.files import Folder
 from jobs.core.ledger import Ledger
+from jobs.core.metrics import Metrics
 from jobs.core.parking import Parking
+from jobs.core.reference import Status
 from jobs.core.release import Release
 from jobs.core.sinks import Sink
 from jobs.core.sinks.places import folders, ledger_path, sink
 from jobs.core.values import Duration
+from jobs.core.watch import Watch
 
 Tick = Callable[[], None]
 TICK_S = 0.5
@@ -40,8 +43,8 @@ class Stopping(Exception):
 class Running:
     """A started job; `wait` returns when it ended as asked, and raises what ended it otherwise."""
 
-    def __init__(self, batch: MicroBatch, ticks: Sequence[Tick], releases: Sequence[Tick] = ()) -> None:
-        self.batch = batch
+    def __init__(self, batch: MicroBatch, watch: Watch, ticks: Sequence[Tick], releases: Sequence[Tick] = ()) -> None:
+        self.batch, self.watch = batch, watch
         self._ticks, self._releases = [*ticks, *releases], list(releases)
         self.query: StreamingQuery
         self._lock = threading.Lock()
@@ -51,7 +54,13 @@ class Running:
         self._ticker = threading.Thread(target=self._tick_until_stopped, name="ticker", daemon=True)
 
     def begin(self, writer: Any) -> Running:
-        self.query = writer.foreachBatch(self._run).start()
+        """Raises ConfigError where the port to watch it at cannot be had."""
+        self.watch.start(self._stopping.is_set)
+        try:
+            self.query = writer.foreachBatch(self._run).start()
+        except BaseException:
+            self.watch.stop()
+            raise
         self._ticker.start()
         return self
 
@@ -95,6 +104,7 @@ class Running:
         self._ticker.join()
         if self._failure is None:
             self._tick(self._releases)
+        self.watch.stop()
         self.finished.set()
         if self._failure is not None:
             raise self._failure
@@ -106,7 +116,8 @@ class Running:
         try:
             if self._stopping.is_set():
                 raise Stopping
-            self.batch.run(records, batch_id)
+            with logs.fields(query_id=_query_id(records), batch_id=str(batch_id)):
+                self.batch.run(records, batch_id)
         except Stopping:
             raise
         except BaseException as failure:
@@ -137,12 +148,17 @@ def start(
     note: Callable[[], dict[str, str]] = dict,
     clock: Clock = utc_now,
     parking: Parking | None = None,
+    reference: Callable[[], Status] | None = None,
 ) -> Running:
-    """Starts the job. Raises DependencyMissing, LedgerMismatch before anything is written."""
+    """Starts the job. Raises DependencyMissing, LedgerMismatch and ConfigError before anything is written."""
     stream = sources.read(spark, config)
     outlets = Outlets(scaled(sink(spark, config), config.scaling), dead_letters.sink(spark, config), parking)
-    checkpoint, ledger = Checkpoint(spark, str(config.checkpoint)), Ledger(spark, ledger_path(config))
+    metrics = Metrics(config.job, clock)
+    checkpoint, ledger = Checkpoint(spark, str(config.checkpoint)), Ledger(spark, ledger_path(config), metrics.batch)
     ledger.check(checkpoint)
+    if ledger.last_batch:
+        metrics.resumed(ledger.last_batch)
+    watch = Watch(spark, config, metrics, checkpoint, clock, reference)
     _keep_private(spark, [*folders(config), *([parking.path] if parking else [])])
     decode = classify.decoder(config.source)
     batch = MicroBatch(
@@ -152,7 +168,7 @@ def start(
     if config.scaling.shuffle_partitions:
         spark.conf.set("spark.sql.shuffle.partitions", str(config.scaling.shuffle_partitions))
     writer = stream.writeStream.queryName(config.job).option("checkpointLocation", checkpoint.path)
-    return Running(batch, ticks, releases).begin(writer.trigger(**_trigger(config.trigger)))
+    return Running(batch, watch, ticks, releases).begin(writer.trigger(**_trigger(config.trigger)))
 
 
 def _keep_private(spark: SparkSession, paths: Sequence[str]) -> None:
@@ -198,6 +214,11 @@ def _trigger(trigger: Trigger) -> dict[str, Any]:
         return {"availableNow": True}
     assert trigger.every is not None, "the config has exactly one trigger"
     return {"processingTime": f"{int(trigger.every.ms)} milliseconds"}
+
+
+def _query_id(records: DataFrame) -> str:
+    """As Spark keeps it for the thread that runs the batch: known before `start` has returned."""
+    return str(records.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId"))
 
 
 def _in_doubt(checkpoint: Checkpoint, ledger: Ledger) -> bool:
