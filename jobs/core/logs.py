@@ -1,7 +1,7 @@
 """The log of a job's process: lines of text, or of JSON in Spark's own structured form.
 
-SPARK_LOG_SCHEMA (`pyspark.logger`) reads the JSON lines, as it does those of Spark's JVM. Their context has the job and,
-within a batch, query id and batch id; a call adds fields of its own with `extra={"context": {...}}`. Payloads are not logged.
+SPARK_LOG_SCHEMA (`pyspark.logger`) reads the JSON lines. Their context has the job and, within a batch, query id and batch
+id; a call adds fields of its own with `extra={"context": {...}}`. Payloads are not logged.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import socket
 import threading
 import time
@@ -21,11 +22,26 @@ import jobs.stream_table_join as join_job
 from jobs.core.batch import utc_now
 from jobs.core.checkpoint import Checkpoint
 from jobs.core.errors import ConfigError
+from jobs.core.logs import JsonLines
 from jobs.core.metrics import Metrics
 from jobs.core.watch import Watch
 
 IDLE = "spark.sql.streaming.noDataProgressEventInterval"
 ENRICH = join_job.enrich
+
+
+class Gate(threading.Event):
+    """While it is not set, a batch hangs in the join's transform; `lines` has what it would log there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[dict[str, Any]] = []
+
+    def enrich(self, *arguments: Any) -> DataFrame:
+        line = JsonLines("join").format(logging.makeLogRecord({"msg": "joining"}))
+        self.lines.append(json.loads(line)["context"])
+        assert self.wait(120)
+        return ENRICH(*arguments)
 
 
 class Watched:
@@ -64,17 +80,11 @@ class Watched:
 
 
 @pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """While it is not set, a batch hangs in the join's transform."""
-    opened = threading.Event()
-
-    def enrich(*arguments: Any) -> DataFrame:
-        assert opened.wait(120)
-        return ENRICH(*arguments)
-
-    monkeypatch.setattr(join_job, "enrich", enrich)
-    yield opened
-    opened.set()
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    gate = Gate()
+    monkeypatch.setattr(join_job, "enrich", gate.enrich)
+    yield gate
+    gate.set()
 
 
 @pytest.fixture
@@ -99,17 +109,20 @@ def lag(settings: dict[str, Any], first: int, second: int) -> dict[str, float]:
 
 
 def test_a_job_is_watched_while_it_is_behind_and_when_it_has_caught_up(
-    spark: SparkSession, broker: Any, job: Any, gate: threading.Event, settings: dict[str, Any]
+    spark: SparkSession, broker: Any, job: Any, gate: Gate, settings: dict[str, Any]
 ) -> None:
     topic = settings["source"]["kafka"]["topic"]
     broker.send(topic, [b'{"order_id": "o1", "customer_id": "c1"}', b"{"] * 2)
     spark.conf.set(IDLE, "200")
-    running = job(settings).start()
+    made = job(settings)
+    running = made.start()
     try:
         watched = Watched(running.watch.url)
         watched.until(lambda: watched.series("patterns_lag_records"), lag(settings, 4, 0))
         watched.until(watched.causes, ["lag"])
         assert watched.get("/healthz")[0] == 200
+        hanging = {"job": "join", "query_id": str(running.query.id), "batch_id": "0"}
+        watched.until(lambda: gate.lines, [hanging])
         broker.send(topic, [b"{"], partition=1)  # the batch that hangs knows nothing of this one
         watched.until(lambda: watched.series("patterns_lag_records"), lag(settings, 4, 1))
         assert watched.series("patterns_ledger_offset") == {}
@@ -136,6 +149,19 @@ def test_a_job_is_watched_while_it_is_behind_and_when_it_has_caught_up(
         running.stop()
     with pytest.raises(ConnectionRefusedError):
         watched.get("/healthz")
+    known_again(made, settings)
+
+
+def known_again(made: Any, settings: dict[str, Any]) -> None:
+    """A process that has written nothing knows where the ledger stands."""
+    again = made.start()
+    try:
+        watched = Watched(again.watch.url)
+        assert watched.series("patterns_ledger_offset") == lag(settings, 4, 1)
+        watched.until(lambda: watched.series("patterns_lag_records"), lag(settings, 0, 0))
+        assert watched.series("patterns_batches_total") == {'{job="join"}': 0}
+    finally:
+        again.stop()
 
 
 def test_a_port_that_is_taken_ends_the_start_before_the_query(
