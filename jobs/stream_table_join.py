@@ -98,6 +98,7 @@ def start(spark: SparkSession, config: Config) -> Running:
         ticks=[reference.tick],
         note=lambda: {"reference_version": reference.version},
         parking=stream.parking(spark, join.parked, join.wait_for),
+        reference=reference.status,
     )
 
 

@@ -63,13 +63,20 @@ class MicroBatch:
     _rejecting: bool = False  # whether the last batch rejected something: then the next one is kept for a second pass
 
     def run(self, records: DataFrame, batch_id: int) -> None:
-        """Handles one batch, or nothing if the ledger already holds it."""
+        """Handles one batch, or nothing if the ledger already holds it; after a failure it may be called again."""
         mark = self._mark(batch_id)
         after = doubt.lasting(self.doubt, mark.end)
         if not self.ledger.holds(mark.query_id, batch_id):
             with not_adaptive(records.sparkSession):
-                self.ledger.append(self._write(records, mark))
+                self._attempt(records, mark)
         self.doubt, self.in_doubt = after, bool(after)
+
+    def _attempt(self, records: DataFrame, mark: Mark) -> None:
+        try:
+            self.ledger.append(self._write(records, mark))
+        except BaseException:
+            self.in_doubt = True
+            raise
 
     def _mark(self, batch_id: int) -> Mark:
         query_id = self.checkpoint.query_id()

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PrivateAttr
 
-from jobs.core import checks, overlaps
+from jobs.core import checks, monitoring, overlaps
 from jobs.core.connections import Breaker, Findings, Kafka, KafkaSecurity, Postgres, Retry, Settings
 from jobs.core.errors import ConfigError, Problem
+from jobs.core.monitoring import Monitoring, Ready
 from jobs.core.problems import Finding
 from jobs.core.values import (
     Bytes,
@@ -37,7 +38,9 @@ __all__ = [
     "Breaker",
     "Kafka",
     "KafkaSecurity",
+    "Monitoring",
     "Postgres",
+    "Ready",
     "Retry",
     "Settings",
 ]  # part of a config, whatever module they stand in
@@ -238,6 +241,7 @@ class JobConfig(Settings):
     trigger: Trigger = Trigger(every=Duration("5s"))
     checkpoint: DataPath
     ledger: DataPath | None = None  # beside the sink, unless the sink has no place of its own
+    monitoring: Monitoring = Monitoring()
     spark: Properties = Field(default_factory=dict)
     _recover: Recover | None = PrivateAttr(None)
 
@@ -256,7 +260,12 @@ class JobConfig(Settings):
         return made
 
     def findings(self) -> Findings:
-        return [*checks.needs(self), *checks.spark_settings(self.spark), *overlaps.topics(self), *self.places()]
+        own = [*checks.needs(self), *checks.spark_settings(self.spark), *overlaps.topics(self), *self.places()]
+        return [*own, *self._watched()]
+
+    def _watched(self) -> Findings:
+        every = self.trigger.every.ms if self.trigger.every else 0
+        return monitoring.findings(self.monitoring, every, self.source.kafka is not None)
 
     def places(self) -> Findings:
         """Folders that get in each other's way."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -31,7 +30,7 @@ def spans(spark: SparkSession, kafka: Kafka, topics: Iterable[str]) -> Spans:
     """Offsets that the topics hold now. Raises DependencyMissing for a broker that is away or a topic that it lacks."""
     with _admin(spark, kafka) as admin:
         partitions = _partitions(spark, kafka, admin, list(topics))
-        first, after = (_offsets(spark, admin, partitions, which) for which in ("earliest", "latest"))
+        first, after = (_offsets(spark, kafka, admin, partitions, which) for which in ("earliest", "latest"))
     found: Spans = {}
     for (topic, partition), begin in first.items():
         found.setdefault(topic, {})[partition] = (begin, after[topic, partition])
@@ -42,8 +41,8 @@ def at_time(spark: SparkSession, kafka: Kafka, topics: Iterable[str], at_ms: int
     """The first record of each partition that is not older; where there is none, the end. Raises DependencyMissing."""
     with _admin(spark, kafka) as admin:
         partitions = _partitions(spark, kafka, admin, list(topics))
-        since = _offsets(spark, admin, partitions, "forTimestamp", at_ms)
-        after = _offsets(spark, admin, partitions, "latest")
+        since = _offsets(spark, kafka, admin, partitions, "forTimestamp", at_ms)
+        after = _offsets(spark, kafka, admin, partitions, "latest")
     found: Positions = {}
     for (topic, partition), end in after.items():
         offset = since[topic, partition]
@@ -52,9 +51,12 @@ def at_time(spark: SparkSession, kafka: Kafka, topics: Iterable[str], at_ms: int
 
 
 def matching(spark: SparkSession, kafka: Kafka, pattern: str) -> list[str]:
-    """Topics that there are, by a pattern for their whole names. Raises DependencyMissing."""
+    """Topics that a `topic_pattern` takes now, by Java's rules as in Spark. Raises DependencyMissing."""
+    jvm: Any = spark._jvm
     with _admin(spark, kafka) as admin:
-        return sorted(name for name in admin.listTopics().names().get() if re.fullmatch(pattern, name))
+        return sorted(
+            name for name in admin.listTopics().names().get() if jvm.java.util.regex.Pattern.matches(pattern, name)
+        )
 
 
 def check(spark: SparkSession, kafka: Kafka, topics: Iterable[str]) -> None:
@@ -126,14 +128,20 @@ def _partitions(spark: SparkSession, kafka: Kafka, admin: Any, topics: list[str]
 
 
 def _offsets(
-    spark: SparkSession, admin: Any, partitions: list[Any], which: str, *argument: int
+    spark: SparkSession, kafka: Kafka, admin: Any, partitions: list[Any], which: str, *argument: int
 ) -> dict[tuple[str, int], int]:
     jvm: Any = spark._jvm
     asked = jvm.java.util.HashMap()
     for partition in partitions:
         asked.put(partition, getattr(jvm.org.apache.kafka.clients.admin.OffsetSpec, which)(*argument))
-    answer = admin.listOffsets(asked)
+    answer = admin.listOffsets(asked, jvm.org.apache.kafka.clients.admin.ListOffsetsOptions(_isolation(jvm, kafka)))
     return {(p.topic(), p.partition()): answer.partitionResult(p).get().offset() for p in partitions}
+
+
+def _isolation(jvm: Any, kafka: Kafka) -> Any:
+    """As the source reads: with open transactions, its end is before the topic's."""
+    level = kafka.options.get("isolation.level", "read_uncommitted")
+    return getattr(jvm.org.apache.kafka.common.IsolationLevel, level.upper())
 
 
 def _cause(failure: Py4JJavaError) -> str:

@@ -9,6 +9,7 @@ that listing and reading stay cheap. `read` gives a DataFrame. A sink in Postgre
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -63,6 +64,13 @@ class Entry:
     note: dict[str, str] = field(default_factory=dict)
 
 
+Told = Callable[[Entry], None]  # hears of each record once it is written: what it counts is what the ledger holds
+
+
+def untold(entry: Entry) -> None:
+    """For a ledger that nobody listens to."""
+
+
 class Books(Protocol):
     """A ledger, wherever it is kept."""
 
@@ -87,8 +95,8 @@ class Books(Protocol):
 class Ledger:
     """The ledger in one folder; the last batch is held in memory, so a look-up costs nothing."""
 
-    def __init__(self, spark: SparkSession, path: str) -> None:
-        self.path = path
+    def __init__(self, spark: SparkSession, path: str, told: Told = untold) -> None:
+        self.path, self._told = path, told
         self._folder = Folder(spark, path)
         names = [info.name for info in self._folder.list()]
         self._open = [name for name in names if name.endswith(".json") and "-" not in name]
@@ -108,6 +116,7 @@ class Ledger:
         self._open.append(name)
         if entry.kind in CONTINUED:
             self.last_batch = entry
+        self._told(entry)
         if len(self._open) >= SEGMENT:
             self._fold()
 

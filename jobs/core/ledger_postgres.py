@@ -9,20 +9,22 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from typing import Any
+from uuid import uuid4
 
 import psycopg2
 from psycopg2.errors import UniqueViolation
 
-from jobs.core.errors import DependencyMissing, JobError, LedgerMismatch, SinkFailed
-from jobs.core.ledger import CONTINUED, RECOVERY, Counts, Entry
-from jobs.core.postgres import Cursor, Database, words
+from jobs.core.errors import DependencyMissing, LedgerMismatch, SinkFailed
+from jobs.core.failures import Kind, SinkFailure, kind, sqlstate, words
+from jobs.core.ledger import CONTINUED, RECOVERY, Counts, Entry, Told, untold
+from jobs.core.postgres import Cursor, Database
 from jobs.core.sinks.postgres import PostgresSink
 
 COLUMNS = "kind, job, query_id, batch_id, start_offsets, end_offsets, counts, reasons, note, written_at::text"
 INSERT = """
     INSERT INTO stream_patterns.ledger
-        (job, seq, kind, query_id, batch_id, start_offsets, end_offsets, counts, reasons, note, written_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        (job, seq, kind, query_id, batch_id, start_offsets, end_offsets, counts, reasons, note, written_at, instance)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 TAKEN = {"ledger_pkey", "ledger_batch"}
 
@@ -30,23 +32,27 @@ TAKEN = {"ledger_pkey", "ledger_batch"}
 class PostgresLedger:
     """`stream_patterns.ledger`, one job's rows of it."""
 
-    def __init__(self, database: Database, job: str, sink: PostgresSink) -> None:
+    def __init__(self, database: Database, job: str, sink: PostgresSink, told: Told = untold) -> None:
         """`sink` has what is staged for the next record. Raises DependencyMissing where there is no ledger."""
-        self._database, self._job, self._sink = database, job, sink
+        self._database, self._job, self._sink, self._told = database, job, sink, told
+        self._instance = str(uuid4())
         self.path = f"stream_patterns.ledger at {database.address}"
         self._next, self.last_batch = self._newest()
 
     def append(self, entry: Entry) -> None:
-        """Moves the batch's rows and writes its record, or neither. Raises LedgerMismatch, StagingLost, SinkFailed."""
+        """Moves the batch's rows and writes its record, or neither; what an earlier attempt at it did, stays.
+
+        Raises SinkFailure where another attempt may help, else LedgerMismatch, StagingLost, SinkFailed.
+        """
         try:
             with self._database.transaction() as cursor:
-                whole = self._moved(cursor, entry)
-                cursor.execute(INSERT, _values(whole, self._next))
+                whole = self._mine(cursor) or self._write(cursor, entry)
         except psycopg2.Error as failure:
-            raise self._told(failure, entry) from None
+            raise self._explained(failure, entry) from None
         self._next += 1
         if entry.kind in CONTINUED:
             self.last_batch = whole
+        self._told(whole)
 
     def holds(self, query_id: str, batch_id: int) -> bool:
         last = self.last_batch
@@ -57,6 +63,18 @@ class PostgresLedger:
             cursor.execute(f"SELECT {COLUMNS} FROM stream_patterns.ledger WHERE job = %s ORDER BY seq", (self._job,))
             return [_entry(row) for row in cursor.fetchall()]
 
+    def _mine(self, cursor: Cursor) -> Entry | None:
+        """The next record, where this instance wrote it in a transaction whose end it never heard of."""
+        asked = f"SELECT {COLUMNS} FROM stream_patterns.ledger WHERE job = %s AND seq = %s AND instance = %s"
+        cursor.execute(asked, (self._job, self._next, self._instance))
+        row = cursor.fetchone()
+        return _entry(row) if row else None
+
+    def _write(self, cursor: Cursor, entry: Entry) -> Entry:
+        whole = self._moved(cursor, entry)
+        cursor.execute(INSERT, (*_values(whole, self._next), self._instance))
+        return whole
+
     def _moved(self, cursor: Cursor, entry: Entry) -> Entry:
         """The record, with what turned out to be older than what the table has; a recovery brings no rows."""
         if entry.kind == RECOVERY:
@@ -64,11 +82,13 @@ class PostgresLedger:
         older = self._sink.move(cursor, entry.batch_id)
         return replace(entry, counts=replace(entry.counts, written=entry.counts.written - older, superseded=older))
 
-    def _told(self, failure: psycopg2.Error, entry: Entry) -> JobError:
+    def _explained(self, failure: psycopg2.Error, entry: Entry) -> Exception:
         """Without the values of a row that was refused: PostgreSQL's own detail has them."""
         if isinstance(failure, UniqueViolation) and failure.diag.constraint_name in TAKEN:
             cause = f"record {self._next} of {self._job} was written by another instance"
             return LedgerMismatch("-", self.path, cause, "Stop one of them.")
+        if kind(failure) is Kind.TRANSIENT:
+            return SinkFailure(sqlstate(failure), words(failure))
         return SinkFailed(self._sink.name, entry.batch_id, words(failure))
 
     def _newest(self) -> tuple[int, Entry | None]:

@@ -15,7 +15,8 @@ from psycopg2 import sql
 
 from jobs.core.config import JobConfig
 from jobs.core.errors import DependencyMissing, MigrationChanged
-from jobs.core.postgres import Cursor, Database, identifier, words
+from jobs.core.failures import words
+from jobs.core.postgres import Cursor, Database, identifier
 
 LOCK = 0x70617474  # one migration at a time; any constant will do
 OWN = """

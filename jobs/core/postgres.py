@@ -1,4 +1,4 @@
-"""PostgreSQL as the jobs meet it outside of Spark's JDBC: connections, their time-outs, and what went wrong in words."""
+"""PostgreSQL as the jobs meet it outside of Spark's JDBC: connections and their time-outs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from psycopg2.extensions import cursor as Cursor
 
 from jobs.core import urls
 from jobs.core.config import Postgres
-from jobs.core.errors import DependencyMissing
 
 __all__ = ["Cursor"]  # so that nobody else needs to know where psycopg2 keeps it
 LIBPQ = {
@@ -91,10 +90,7 @@ class Database:
 
     def _open(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            try:
-                self._connection = psycopg2.connect(**self.arguments)
-            except psycopg2.OperationalError as failure:
-                raise DependencyMissing("PostgreSQL", self.address, words(failure)) from None
+            self._connection = psycopg2.connect(**self.arguments)
         return self._connection
 
 
@@ -111,9 +107,3 @@ def quoted(name: str) -> str:
 def listed(names: list[str]) -> sql.Composable:
     """Column names, quoted, with commas between them."""
     return sql.SQL(", ").join(map(sql.Identifier, names))
-
-
-def words(failure: psycopg2.Error) -> str:
-    """One line without the values of the row: the code, and PostgreSQL's first sentence."""
-    sentence = failure.diag.message_primary or str(failure).strip().partition("\n")[0] or type(failure).__name__
-    return f"[sqlstate {failure.pgcode}] {sentence}" if failure.pgcode else sentence

@@ -42,6 +42,20 @@ class Version:
     repeated: int  # keys that stand in more than one row
 
 
+@dataclass(frozen=True)
+class Status:
+    """What can be told of a reference table at one moment."""
+
+    version: str
+    age_s: float  # since it was last known to be current
+    limit_s: float | None  # how old it may be
+    rejected: int  # versions that were not taken, since the start
+
+    @property
+    def stale(self) -> bool:
+        return self.limit_s is not None and self.age_s > self.limit_s
+
+
 class ReferenceTable:
     """The current version of one reference table, and its refresh."""
 
@@ -70,6 +84,11 @@ class ReferenceTable:
     @property
     def version(self) -> str:
         return self._current.name
+
+    def status(self) -> Status:
+        limit = self._settings.max_staleness
+        age_s = (self._clock() - self._good_at).total_seconds()
+        return Status(self.version, age_s, limit.seconds_total if limit else None, self.rejected)
 
     def current(self) -> DataFrame:
         """REFERENCE of the current version; hinted for a broadcast unless it is too large for one."""

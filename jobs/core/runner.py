@@ -23,7 +23,7 @@ from py4j.protocol import Py4JError
 from pyspark.java_gateway import ensure_callback_server_started
 from pyspark.sql import SparkSession
 
-from jobs.core import layers
+from jobs.core import layers, logs
 from jobs.core.config import JobConfig, Recover
 from jobs.core.errors import JobError
 from jobs.core.session import session
@@ -32,20 +32,19 @@ from jobs.core.stream import Running
 ConfigT = TypeVar("ConfigT", bound=JobConfig)
 HOOK_PRIORITY = 100  # before Spark's own shutdown hook, which is 50
 STOP_LIMIT_S = 120
+log = logging.getLogger(__name__)
 
 
 def main(
     model: type[ConfigT], start: Callable[[SparkSession, ConfigT], Running], argv: Sequence[str] | None = None
 ) -> None:
     """Runs a job until it ends; never returns."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("py4j").setLevel(logging.WARNING)
     sys.exit(run(model, start, sys.argv[1:] if argv is None else argv))
 
 
 def run(model: type[ConfigT], start: Callable[[SparkSession, ConfigT], Running], argv: Sequence[str]) -> int:
     """The exit code; a failure has been explained on standard error."""
-    asked = arguments(argv)
+    asked, explain = arguments(argv), in_text
     try:
         name = Path(sys.argv[0]).stem
         loaded = layers.load(
@@ -54,14 +53,32 @@ def run(model: type[ConfigT], start: Callable[[SparkSession, ConfigT], Running],
         if asked.show_config:
             sys.stdout.write(loaded.show() + "\n")
             return 0
+        logs.set_up(loaded.config.job, loaded.config.monitoring.log_format)
+        explain = in_json if loaded.config.monitoring.log_format == "json" else in_text
         config = loaded.config.recovering(asked.recover)
         return _stream(session(config.job, config.spark), start, config)
-    except JobError as error:
+    except Exception as error:  # the last line of defence: say what it was, and end with its code
+        explain(error)
+        return _exit_code(error)
+
+
+def in_text(error: Exception) -> None:
+    """One sentence for what has a name of its own; a traceback for what has none."""
+    if isinstance(error, JobError):
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        return error.exit_code
-    except Exception:  # the last line of defence: say what it was, and end with 1
-        traceback.print_exc()
-        return 1
+    else:
+        traceback.print_exception(type(error), error, error.__traceback__)
+
+
+def in_json(error: Exception) -> None:
+    """The same as a line of the log."""
+    unnamed = None if isinstance(error, JobError) else error
+    code = {"exit_code": _exit_code(error)}
+    log.error("%s: %s", type(error).__name__, error, exc_info=unnamed, extra={"context": code})
+
+
+def _exit_code(error: Exception) -> int:
+    return error.exit_code if isinstance(error, JobError) else JobError.exit_code
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -135,4 +152,4 @@ def _stop_quietly(spark: SparkSession) -> None:
     try:
         spark.stop()
     except Exception:  # the JVM may be gone already; the exit code says what matters
-        logging.getLogger(__name__).debug("the session was gone already", exc_info=True)
+        log.debug("the session was gone already", exc_info=True)

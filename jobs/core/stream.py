@@ -10,26 +10,33 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from threading import Event
 from typing import Any
 
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
-from jobs.core import classify, dead_letters, doubt, recovery, sources
+from jobs.core import classify, dead_letters, doubt, logs, recovery, sources
 from jobs.core.batch import Clock, MicroBatch, Outlets, Transform, utc_now
 from jobs.core.checkpoint import Checkpoint
 from jobs.core.config import JobConfig, Scaling, Trigger
+from jobs.core.errors import StoppedWaiting
 from jobs.core.files import Folder
+from jobs.core.guard import Guard, guard
 from jobs.core.ledger import Books
+from jobs.core.metrics import Metrics
 from jobs.core.parking import Parking
+from jobs.core.reference import Status
 from jobs.core.release import Release
 from jobs.core.sinks import Sink
 from jobs.core.sinks.places import folders, place
 from jobs.core.values import Duration
+from jobs.core.watch import Watch
 
 Tick = Callable[[], None]
 TICK_S = 0.5
+BATCH = "batch"  # the breaker's name: source, sink and dead letters of one micro-batch
 log = logging.getLogger(__name__)
 
 
@@ -40,18 +47,32 @@ class Stopping(Exception):
 class Running:
     """A started job; `wait` returns when it ended as asked, and raises what ended it otherwise."""
 
-    def __init__(self, batch: MicroBatch, ticks: Sequence[Tick], releases: Sequence[Tick] = ()) -> None:
-        self.batch = batch
+    def __init__(
+        self,
+        batch: MicroBatch,
+        guard: Callable[[Event], Guard],
+        watch: Watch,
+        ticks: Sequence[Tick],
+        releases: Sequence[Tick] = (),
+    ) -> None:
+        self.batch, self.watch = batch, watch
         self._ticks, self._releases = [*ticks, *releases], list(releases)
         self.query: StreamingQuery
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self.finished = threading.Event()
+        self._stopping = Event()
+        self._guard = guard(self._stopping)
+        self.finished = Event()
         self._failure: BaseException | None = None
         self._ticker = threading.Thread(target=self._tick_until_stopped, name="ticker", daemon=True)
 
     def begin(self, writer: Any) -> Running:
-        self.query = writer.foreachBatch(self._run).start()
+        """Raises ConfigError where the port to watch it at cannot be had."""
+        self.watch.start(self._stopping.is_set)
+        try:
+            self.query = writer.foreachBatch(self._run).start()
+        except BaseException:
+            self.watch.stop()
+            raise
         self._ticker.start()
         return self
 
@@ -95,6 +116,7 @@ class Running:
         self._ticker.join()
         if self._failure is None:
             self._tick(self._releases)
+        self.watch.stop()
         self.finished.set()
         if self._failure is not None:
             raise self._failure
@@ -106,8 +128,9 @@ class Running:
         try:
             if self._stopping.is_set():
                 raise Stopping
-            self.batch.run(records, batch_id)
-        except Stopping:
+            with logs.fields(query_id=_query_id(records), batch_id=str(batch_id)):
+                self._guard(lambda: self.batch.run(records, batch_id))
+        except (Stopping, StoppedWaiting):
             raise
         except BaseException as failure:
             self._failure = self._failure or failure
@@ -137,13 +160,18 @@ def start(
     note: Callable[[], dict[str, str]] = dict,
     clock: Clock = utc_now,
     parking: Parking | None = None,
+    reference: Callable[[], Status] | None = None,
 ) -> Running:
-    """Starts the job. Raises DependencyMissing, CheckpointDamaged, LedgerMismatch before anything is written."""
+    """Starts the job. Raises DependencyMissing, CheckpointDamaged, LedgerMismatch, ConfigError before anything is written."""
     stream = sources.read(spark, config)
-    target, ledger = place(spark, config)
+    metrics = Metrics(config.job, clock)
+    target, ledger = place(spark, config, metrics.batch)
     outlets = Outlets(scaled(target, config.scaling), dead_letters.sink(spark, config), parking)
     checkpoint = Checkpoint(spark, str(config.checkpoint))
     recovery.ready(spark, config, checkpoint, ledger, clock)
+    if ledger.last_batch:
+        metrics.resumed(ledger.last_batch)
+    watch = Watch(spark, config, metrics, checkpoint, clock, reference)
     _keep_private(spark, [*folders(config), *([parking.path] if parking else [])])
     decode = classify.decoder(config.source)
     last = ledger.last_batch
@@ -154,7 +182,20 @@ def start(
     if config.scaling.shuffle_partitions:
         spark.conf.set("spark.sql.shuffle.partitions", str(config.scaling.shuffle_partitions))
     writer = stream.writeStream.queryName(config.job).option("checkpointLocation", checkpoint.path)
-    return Running(batch, ticks, releases).begin(writer.trigger(**_trigger(config.trigger)))
+    running = Running(batch, lambda stopping: _guard(config, metrics, stopping), watch, ticks, releases)
+    return running.begin(writer.trigger(**_trigger(config.trigger)))
+
+
+def _guard(config: JobConfig, metrics: Metrics, stopping: Event) -> Guard:
+    """Around each batch: while what it needs is away, it is tried again and stands still, and metrics say so."""
+    return guard(
+        BATCH,
+        config.retry,
+        config.breaker,
+        stopping,
+        on_retry=lambda dependency, *_: metrics.retried(dependency),
+        on_change=lambda dependency, before, after: metrics.breaker(dependency, after),
+    )
 
 
 def _keep_private(spark: SparkSession, paths: Sequence[str]) -> None:
@@ -203,6 +244,11 @@ def _trigger(trigger: Trigger) -> dict[str, Any]:
         return {"availableNow": True}
     assert trigger.every is not None, "the config has exactly one trigger"
     return {"processingTime": f"{int(trigger.every.ms)} milliseconds"}
+
+
+def _query_id(records: DataFrame) -> str:
+    """As Spark keeps it for the thread that runs the batch: known before `start` has returned."""
+    return str(records.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId"))
 
 
 def _in_doubt(checkpoint: Checkpoint, ledger: Books) -> bool:

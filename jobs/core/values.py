@@ -191,6 +191,11 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 Year = Annotated[Whole, Field(ge=1, le=9999)]
 Count = Annotated[Whole, Field(ge=1, le=2**31 - 1)]
 Share = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)]
+Amount = Annotated[Whole, Field(ge=0, le=2**63 - 1)]
+Port = Annotated[Whole, Field(ge=0, le=65535)]
+Host = Annotated[
+    str, _matching(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}", "a host name or an address, without a port")
+]
 Properties = Annotated[
     dict[str, str], BeforeValidator(_as_text, json_schema_input_type=dict[str, str | int | float | bool])
 ]

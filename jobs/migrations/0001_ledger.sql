@@ -11,6 +11,7 @@ CREATE TABLE stream_patterns.ledger (
     reasons jsonb NOT NULL,                 -- reason: dead letters
     note jsonb NOT NULL,                    -- what else a batch was made with, as its reference version
     written_at timestamptz NOT NULL,
+    instance uuid NOT NULL,                 -- the process that wrote it, so that it knows its own record again
     PRIMARY KEY (job, seq)
 );
 CREATE UNIQUE INDEX ledger_batch ON stream_patterns.ledger (job, query_id, batch_id) WHERE kind = 'batch';

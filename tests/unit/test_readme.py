@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 import shlex
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import typer.main
 import jobs.stream_table_join as join_job
 from jobs import cli
 from jobs.commands import lookup
-from jobs.core import errors
+from jobs.core import errors, health
 from jobs.core.layers import CONF, load
+from jobs.core.metrics import Metrics
 from jobs.core.reasons import Reason
+from jobs.core.reference import Status
 from jobs.stream_table_join import Config
 
 ROOT = CONF.parent
@@ -113,6 +116,31 @@ def test_every_exit_code_is_listed() -> None:
         error.exit_code for error in vars(errors).values() if inspect.isclass(error) and hasattr(error, "exit_code")
     }
     assert [int(row[0]) for row in table("exit code")] == sorted(known)
+
+
+def test_every_metric_is_listed_with_its_labels() -> None:
+    metrics = Metrics("join", lambda: datetime(2026, 1, 1, tzinfo=timezone.utc))
+    metrics.reference(lambda: Status("v1", 0, None, 0))
+    metrics.lag.reached('[{"orders": {"0": 1}}]')
+    metrics.lag.ends({"orders": {0: (0, 1)}})
+    metrics.took("write", 1)
+    metrics.retried("kafka")
+    metrics.breaker("kafka", "open")
+    samples = [sample for metric in metrics.registry.collect() for sample in metric.samples]
+    found = {
+        (re.sub("_(bucket|sum|count)$", "", sample.name), *sorted(sample.labels.keys() - {"job", "le"}))
+        for sample in samples
+        if sample.name.startswith("patterns_")
+    }
+    rows = [[*re.findall("`(.*?)`", row[0]), *sorted(re.findall("`(.*?)`", row[1]))] for row in table("metric")]
+    assert {tuple(row) for row in rows if row[0] != "process_*"} == found
+
+
+def test_every_path_and_cause_is_listed() -> None:
+    paths = {row[0]: row[1] for row in table("path")}
+    source = inspect.getsource(health)
+    assert set(paths) == {f"`{path}`" for path in ("/metrics", "/healthz", "/readyz")}
+    assert set(re.findall("`([a-z_]+)`", paths["`/readyz`"])) == set(re.findall(r'Cause\("(\w+)"', source))
 
 
 def test_what_new_writes_is_listed() -> None:

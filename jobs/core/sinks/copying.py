@@ -14,17 +14,14 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, BinaryType, MapType, StructType
 
-from jobs.core.postgres import Arguments, Cursor, words
+from jobs.core.failures import carried
+from jobs.core.postgres import Arguments, Cursor
 
 STAGED = "attempt BIGINT, rows BIGINT"
 ATTEMPT = "_attempt"
 CHUNK_BYTES = 1 << 20
 PLAIN = pa.csv.WriteOptions(include_header=False)
 Batches = Iterator[pa.RecordBatch]
-
-
-class CopyFailed(Exception):
-    """A task could not copy its rows; the text is all that survives the way through Spark."""
 
 
 def portable(rows: DataFrame) -> DataFrame:
@@ -42,21 +39,18 @@ def _portable(rows: DataFrame, name: str) -> Column:
 def copier(connect: Arguments, statement: str) -> Callable[[Batches], Batches]:
     """A task's work: all of its batches by COPY, and the task's attempt, in one transaction. Gives STAGED, a row a task.
 
-    Raises CopyFailed with PostgreSQL's code and sentence.
+    Raises SinkFailure with PostgreSQL's code and sentence, which survive the way through Spark.
     """
 
     def copy(batches: Batches) -> Batches:
         context = TaskContext.get()
         attempt = int(context.taskAttemptId()) if context else 0
         rows = 0
-        try:
-            with contextlib.closing(psycopg2.connect(**connect)) as connection:
-                with connection, connection.cursor() as cursor:
-                    for batch in batches:
-                        send(cursor, statement, _with_attempt(batch, attempt))
-                        rows += batch.num_rows
-        except psycopg2.Error as failure:
-            raise CopyFailed(words(failure)) from None
+        with carried(), contextlib.closing(psycopg2.connect(**connect)) as connection:
+            with connection, connection.cursor() as cursor:
+                for batch in batches:
+                    send(cursor, statement, _with_attempt(batch, attempt))
+                    rows += batch.num_rows
         yield pa.RecordBatch.from_pydict({"attempt": [attempt], "rows": [rows]})
 
     return copy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyspark.sql import SparkSession
 
 from jobs.core.config import JobConfig
-from jobs.core.ledger import Books, Ledger
+from jobs.core.ledger import Books, Ledger, Told, untold
 from jobs.core.ledger_postgres import PostgresLedger
 from jobs.core.postgres import Database
 from jobs.core.sinks import Sink
@@ -14,14 +14,14 @@ from jobs.core.sinks.tables import DeltaTableSink, ParquetSink
 from jobs.core.sinks.views import ConsoleSink, MemorySink
 
 
-def place(spark: SparkSession, config: JobConfig) -> tuple[Sink, Books]:
-    """The sink that the config names, and its ledger. Raises DependencyMissing."""
+def place(spark: SparkSession, config: JobConfig, told: Told = untold) -> tuple[Sink, Books]:
+    """The sink that the config names, and its ledger, which tells of each record. Raises DependencyMissing."""
     if not config.sink.postgres:
-        return _sink(spark, config), Ledger(spark, ledger_path(config))
+        return _sink(spark, config), Ledger(spark, ledger_path(config), told)
     assert config.postgres, "a sink in PostgreSQL comes with a database"
     database = Database(config.postgres)
     table = PostgresSink(spark, database, config.job, config.sink.postgres, int(config.source.max_record_bytes))
-    return table, PostgresLedger(database, config.job, table)
+    return table, PostgresLedger(database, config.job, table, told)
 
 
 def _sink(spark: SparkSession, config: JobConfig) -> Sink:

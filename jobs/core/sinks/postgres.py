@@ -19,9 +19,9 @@ import pyarrow as pa
 from psycopg2 import sql
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.core import postgres
 from jobs.core.config import PostgresSink as Target
 from jobs.core.errors import DependencyMissing, StagingLost
+from jobs.core.failures import words
 from jobs.core.postgres import Cursor, Database, quoted
 from jobs.core.sinks import Mark, copying, statements
 from jobs.core.sinks.copying import ATTEMPT
@@ -160,7 +160,7 @@ class PostgresSink:
                 columns = _columns(cursor, target.table)
                 unique = _is_unique(cursor, target.table, target.key) if columns and target.key else True
         except psycopg2.Error as failure:
-            raise DependencyMissing("PostgreSQL", self.name, postgres.words(failure)) from None
+            raise DependencyMissing("PostgreSQL", self.name, words(failure)) from None
         needed = [*target.key, *([target.version] if target.version else [])] or COORDINATES
         lacking = [name for name in needed if name not in columns]
         if not columns or lacking:

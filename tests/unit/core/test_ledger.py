@@ -33,6 +33,16 @@ def test_a_record_is_read_back_whole(spark: SparkSession, tmp_path: Path) -> Non
     )
 
 
+def test_who_is_told_hears_of_what_was_written(spark: SparkSession, tmp_path: Path) -> None:
+    told: list[Entry] = []
+    made = Ledger(spark, str(tmp_path / "ledger"), told.append)
+    made.append(ENTRY)
+    (tmp_path / "ledger" / f"{1:020d}.json").touch()  # another writer's
+    with pytest.raises(LedgerMismatch):
+        made.append(batch(1))
+    assert told == [ENTRY]
+
+
 def test_a_new_ledger_object_knows_the_last_batch(spark: SparkSession, tmp_path: Path) -> None:
     ledger(spark, tmp_path, batch(0), batch(1), replace(batch(1), kind="release"))
     again = Ledger(spark, str(tmp_path / "ledger"))

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from jobs.core.config import Reference
 from jobs.core.errors import DependencyMissing, ReferenceStale
-from jobs.core.reference import ReferenceTable
+from jobs.core.reference import ReferenceTable, Status
 
 CUSTOMER = "customer_id STRING, segment STRING"
 Write = Callable[..., None]
@@ -76,8 +76,10 @@ def test_an_unchanged_table_is_not_loaded_again(
     table = ReferenceTable(spark, settings(tmp_path), None, clock)
     before = table.current()
     clock.wait(10)
+    assert table.status() == Status("v0", 10.0, None, 0)
     table.tick()
-    assert table.current().semanticHash() == before.semanticHash() and table.rejected == 0
+    assert table.current().semanticHash() == before.semanticHash()
+    assert table.status() == Status("v0", 0.0, None, 0)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,8 @@ def test_a_bad_version_is_rejected_and_the_old_one_kept(
     write(schema, *values)
     clock.wait(10)
     table.tick()
-    assert seen(table) == [("c1", "gold", "v0")] and table.rejected == 1
+    assert seen(table) == [("c1", "gold", "v0")]
+    assert table.status() == Status("v0", 10.0, None, 1)
     write(CUSTOMER, ("c1", "good again"))
     clock.wait(10)
     table.tick()
@@ -138,11 +141,12 @@ def test_past_max_staleness_on_stale_decides(spark: SparkSession, write: Write, 
         clock.wait(10)
         strict.tick()
         patient.tick()
+        assert not patient.status().stale
     clock.wait(10)
     with pytest.raises(ReferenceStale, match="is 30 s old, 25 s are allowed: version v1 rejected: it has no rows"):
         strict.tick()
     patient.tick()
-    assert seen(patient) == [("c1", "gold", "v0")]
+    assert seen(patient) == [("c1", "gold", "v0")] and patient.status().stale
 
 
 def test_a_table_too_large_to_broadcast_is_shuffled(

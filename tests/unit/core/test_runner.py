@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -74,3 +76,20 @@ def test_a_recovery_of_another_kind_ends_with_2(argv: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         runner.arguments(argv)
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(("failure", "code"), [(DependencyMissing("Kafka", "b:1", "gone"), 3), (ValueError("odd"), 1)])
+def test_in_json_a_failure_is_a_line_of_the_log(
+    failure: Exception, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: Any) -> None:
+        raise failure
+
+    monkeypatch.setattr(runner, "session", failing)
+    monkeypatch.setattr(logging.root, "handlers", [])
+    assert runner.run(Config, start, ["--set", "monitoring.log_format=json"]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    told = json.loads(line)
+    assert told["msg"] == f"{type(failure).__name__}: {failure}"
+    assert told["context"] == {"job": "stream_table_join", "exit_code": str(code)}
+    assert ("exception" in told) is (code == 1)
