@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import psycopg2
 import pytest
 
 from jobs.core.connections import Postgres
-from jobs.core.postgres import arguments, jdbc_options, quoted, words
+from jobs.core.postgres import arguments, jdbc_options, quoted
 
 POSTGRES = Postgres.model_validate(
     {
@@ -54,8 +53,3 @@ def test_jdbc_names_its_driver() -> None:
 @pytest.mark.parametrize(("name", "text"), [("t", '"t"'), ("s.t", '"s"."t"'), ('a"b', '"a""b"')])
 def test_names_are_quoted(name: str, text: str) -> None:
     assert quoted(name) == text
-
-
-def test_words_of_a_failure_without_a_server() -> None:
-    assert words(psycopg2.OperationalError("no route\nto host")) == "no route"
-    assert words(psycopg2.OperationalError()) == "OperationalError"
