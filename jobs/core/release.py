@@ -10,6 +10,7 @@ from jobs.core import classify, dead_letters
 from jobs.core.batch import MicroBatch
 from jobs.core.ledger import Counts, Entry
 from jobs.core.parking import Parking
+from jobs.core.reasons import Reason
 from jobs.core.sinks import Mark
 from jobs.core.sources import COORDINATES
 
@@ -89,4 +90,5 @@ class Release:
 
 def _entry(mark: Mark, counts: Counts, now: datetime, note: dict[str, str]) -> Entry:
     place = (mark.job, mark.query_id, mark.batch_id, mark.start, mark.end)
-    return Entry("release", *place, counts, now.isoformat(), {}, note)
+    reasons = {Reason.NO_REFERENCE.value: counts.dead_letters} if counts.dead_letters else {}
+    return Entry("release", *place, counts, now.isoformat(), reasons, note)

@@ -36,6 +36,7 @@ from jobs.core.watch import Watch
 
 Tick = Callable[[], None]
 TICK_S = 0.5
+NEVER = Duration("3650d")
 BATCH = "batch"  # the breaker's name: source, sink and dead letters of one micro-batch
 log = logging.getLogger(__name__)
 
@@ -187,11 +188,14 @@ def start(
 
 
 def _guard(config: JobConfig, metrics: Metrics, stopping: Event) -> Guard:
-    """Around each batch: while what it needs is away, it is tried again and stands still, and metrics say so."""
+    """Around each batch: while what it needs is away, it is tried again and stands still, and metrics say so.
+
+    A batch is as slow as it is large: slowness says nothing of what it depends on.
+    """
     return guard(
         BATCH,
         config.retry,
-        config.breaker,
+        config.breaker.model_copy(update={"slow_call": NEVER}),
         stopping,
         on_retry=lambda dependency, *_: metrics.retried(dependency),
         on_change=lambda dependency, before, after: metrics.breaker(dependency, after),
