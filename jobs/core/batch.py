@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
@@ -31,6 +31,11 @@ ADAPTIVE = "spark.sql.adaptive.enabled"
 Transform = Callable[[DataFrame], DataFrame]
 Clock = Callable[[], datetime]
 log = logging.getLogger(__name__)
+
+
+@contextmanager
+def _untimed(phase: str) -> Iterator[None]:
+    yield
 
 
 def utc_now() -> datetime:
@@ -60,6 +65,7 @@ class MicroBatch:
     note: Callable[[], dict[str, str]] = field(default=dict)
     in_doubt: bool = False  # whether the next batch was planned by an earlier run that may have written some of it
     doubt: dict[str, str] = field(default_factory=dict)  # after a recovery: until where every batch is in doubt
+    phase: Callable[[str], AbstractContextManager[None]] = _untimed  # times a part of a batch, by name
     _rejecting: bool = False  # whether the last batch rejected something: then the next one is kept for a second pass
 
     def run(self, records: DataFrame, batch_id: int) -> None:
@@ -73,7 +79,9 @@ class MicroBatch:
 
     def _attempt(self, records: DataFrame, mark: Mark) -> None:
         try:
-            self.ledger.append(self._write(records, mark))
+            entry = self._write(records, mark)
+            with self.phase("ledger"):
+                self.ledger.append(entry)
         except BaseException:
             self.in_doubt = True
             raise
@@ -110,7 +118,8 @@ class MicroBatch:
         read = decoded.observe(seen, F.count(F.lit(1)).alias("read"), F.count("_reason").alias("rejected"))
         outcome = self.transform(_without(read.filter("_reason IS NULL"), held))
         counted = outcome.observe(done, F.count(F.lit(1)).alias("total"), F.count("_reason").alias("rejected"))
-        self.outlets.good.append(classify.good(counted), mark)
+        with self.phase("write"):
+            self.outlets.good.append(classify.good(counted), mark)
         before, after = seen.get, done.get
         filtered = before["read"] - before["rejected"] - already - after["total"]
         return Counts(before["read"], already + after["total"] - after["rejected"], filtered)
@@ -130,7 +139,8 @@ class MicroBatch:
             if self.outlets.parked and WAITING in reasons:
                 self.outlets.parked.park(waiting, mark, now, self.in_doubt)
             if self.outlets.dead and reasons.keys() - {WAITING}:
-                dead_letters.send(self.outlets.dead, dead_letters.letters(dead, self.job), mark, self.in_doubt)
+                with self.phase("dead_letters"):
+                    dead_letters.send(self.outlets.dead, dead_letters.letters(dead, self.job), mark, self.in_doubt)
         finally:
             failed.unpersist()
         return reasons

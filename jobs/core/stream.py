@@ -178,7 +178,9 @@ def start(
     last = ledger.last_batch
     unsure = doubt.lasting(last.note, last.end) if last else {}
     in_doubt = bool(unsure) or _in_doubt(checkpoint, ledger)
-    batch = MicroBatch(config.job, checkpoint, ledger, outlets, decode, transform, clock, note, in_doubt, unsure)
+    batch = MicroBatch(
+        config.job, checkpoint, ledger, outlets, decode, transform, clock, note, in_doubt, unsure, metrics.phase
+    )
     releases = [Release(batch, parking).tick] if parking else []
     if config.scaling.shuffle_partitions:
         spark.conf.set("spark.sql.shuffle.partitions", str(config.scaling.shuffle_partitions))

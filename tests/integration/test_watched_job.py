@@ -140,6 +140,8 @@ def test_a_job_is_watched_while_it_is_behind_and_when_it_has_caught_up(
         ended = watched.series("patterns_batch_duration_seconds_count")
         assert ended['{phase="addBatch"}'] <= 2
         watched.until(lambda: watched.series("patterns_batch_duration_seconds_count").get('{phase="addBatch"}'), 2)
+        own = watched.series("patterns_batch_duration_seconds_count")
+        assert [own[f'{{phase="{name}"}}'] for name in ("write", "dead_letters", "ledger")] == [2, 2, 2]
         before = watched.series("patterns_last_progress_timestamp_seconds")
         watched.until(lambda: watched.series("patterns_last_progress_timestamp_seconds") != before, True)
         assert watched.series("patterns_batches_total") == {'{job="join"}': 2}
