@@ -1,4 +1,4 @@
-"""The ledger's record of a recovery; what a whole recovery does is in tests/integration/test_recovery.py."""
+"""The ledger's record of a recovery; what a whole recovery does is in tests/integration/test_recovered_job.py."""
 
 from __future__ import annotations
 
