@@ -209,3 +209,16 @@ def test_an_inspection_tells_of_both_sides(spark: SparkSession, case: Case) -> N
     truncate(case.checkpoint / "offsets/1")
     broken = inspection.inspect(spark, config, Checkpoint(spark, config.checkpoint))
     assert [defect.file for defect in broken.defects] == ["offsets/1"] and not broken.accepted
+
+
+def test_files_are_reprocessed_without_writing_a_line_twice(case: Case) -> None:
+    (case.path / "in").mkdir()
+    (case.path / "in" / "a").write_bytes(b"\n".join([order(0), b"{", order(1)]))
+    files = {"file": {"path": str(case.path / "in")}, "schema": "order_id STRING, customer_id STRING"}
+    elsewhere = {"source": files, "sink": {"delta": {"path": str(case.path / "lines")}}, "job": "lines"}
+    elsewhere |= {"checkpoint": str(case.path / "lines-checkpoint")}
+    case.run(**elsewhere)
+    (case.path / "in" / "b").write_bytes(order(2))
+    report = case.run("reprocess", **elsewhere)
+    assert report.holds, report.checks
+    assert (report.counts.read, report.counts.written, report.counts.dead_letters) == (4, 3, 1)
