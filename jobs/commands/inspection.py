@@ -11,8 +11,8 @@ from jobs.core import preflight
 from jobs.core.checkpoint import Checkpoint, Offsets
 from jobs.core.config import JobConfig
 from jobs.core.errors import CheckpointDamaged
-from jobs.core.ledger import Entry, Ledger
-from jobs.core.sinks.places import ledger_path
+from jobs.core.ledger import Entry
+from jobs.core.sinks.places import place
 
 NOT_COMPARED = "not compared, as the checkpoint is damaged"
 
@@ -59,7 +59,7 @@ class Inspection:
 def inspect(spark: SparkSession, config: JobConfig, checkpoint: Checkpoint) -> Inspection:
     """Reads every file of the checkpoint, and the ledger's last record."""
     planned, defects = checkpoint.planned(), preflight.defects(checkpoint)
-    last = Ledger(spark, ledger_path(config)).last_batch
+    last = place(spark, config)[1].last_batch
     mismatch = NOT_COMPARED if defects else preflight.mismatch(last, checkpoint)
     return Inspection(
         config.job,

@@ -62,11 +62,11 @@ def order(number: int) -> bytes:
 
 
 @pytest.fixture
-def case(broker: Any, job: Any, rows: Callable[..., DataFrame], tmp_path: Path) -> Case:
+def settings(broker: Any, rows: Callable[..., DataFrame], tmp_path: Path) -> dict[str, Any]:
     table = rows("customer_id STRING, segment STRING", ("c1", "gold"), ("c2", "silver")).coalesce(1)
     table.write.format("delta").save(str(tmp_path / "customers"))
     topic = broker.topic("orders")
-    settings = {
+    return {
         "kafka": {"bootstrap_servers": broker.servers},
         "postgres": None,
         "source": {"kafka": {"topic": topic}, "schema": "order_id STRING, customer_id STRING"},
@@ -76,7 +76,23 @@ def case(broker: Any, job: Any, rows: Callable[..., DataFrame], tmp_path: Path) 
         "dead_letters": {"delta": {"path": str(tmp_path / "letters")}},
         "scaling": {"max_offsets_per_trigger": 5},
     }
-    return Case(job, settings, broker, topic, tmp_path)
+
+
+@pytest.fixture
+def case(broker: Any, job: Any, settings: dict[str, Any], tmp_path: Path) -> Case:
+    return Case(job, settings, broker, settings["source"]["kafka"]["topic"], tmp_path)
+
+
+@pytest.fixture
+def in_postgres(
+    broker: Any, job: Any, settings: dict[str, Any], migrated: Any, table: Callable[..., str], tmp_path: Path
+) -> Case:
+    """The same, into a table in PostgreSQL with its ledger."""
+    columns = "order_id text, customer_id text, segment text, _reference_version text"
+    place = table(f"{columns}, _topic text, _partition int, _offset bigint", [])
+    server = {"url": migrated.jdbc_url, "user": migrated.user, "password": "${POSTGRES_PASSWORD}"}
+    own = {"job": f"recovered_{place}", "postgres": server, "sink": {"postgres": {"table": place}}}
+    return Case(job, {**settings, **own}, broker, settings["source"]["kafka"]["topic"], tmp_path)
 
 
 def check(report: Report, read: int, written: int, dead: int) -> None:
@@ -222,3 +238,15 @@ def test_files_are_reprocessed_without_writing_a_line_twice(case: Case) -> None:
     report = case.run("reprocess", **elsewhere)
     assert report.holds, report.checks
     assert (report.counts.read, report.counts.written, report.counts.dead_letters) == (4, 3, 1)
+
+
+def test_a_deleted_checkpoint_before_a_sink_in_postgres(in_postgres: Case) -> None:
+    shutil.rmtree(in_postgres.checkpoint)
+    in_postgres.send(5)
+    with pytest.raises(LedgerMismatch, match="the checkpoint is missing or empty, the sink holds batch 1"):
+        in_postgres.made().start()
+    check(in_postgres.run("from-ledger"), 15, 12, 3)
+    made = in_postgres.made()
+    found = inspection.inspect(made.spark, made.config, Checkpoint(made.spark, str(made.config.checkpoint)))
+    assert found.accepted and found.ledger and found.ledger.batch_id == 1, found
+    check(in_postgres.run("reprocess"), 15, 12, 3)
