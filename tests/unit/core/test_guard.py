@@ -59,7 +59,7 @@ def test_a_retry_that_gives_up_opens_the_breaker_and_waits_for_the_probe() -> No
     for _ in range(20):
         job.guard(job.step("well"))
     assert job.guard(step) == "done"
-    assert (len(step.began), job.stopping.waited[-1]) == (4, 30)
+    assert (len(step.began), job.stopping.waited[-1]) == (4, pytest.approx(30))
     assert job.changes == ["open", "half_open", "closed"]
 
 
@@ -85,7 +85,7 @@ def test_a_breaker_that_opens_between_attempts_ends_the_retry() -> None:
     job = Job(attempts=9, min_calls=2, window=2)
     step = job.step(GONE, GONE, "done")
     assert job.guard(step) == "done"
-    assert step.began[2] - step.began[1] >= 30
+    assert step.began[2] - step.began[1] >= 30 - 1e-6  # the clock is a sum of fractions
 
 
 def test_the_probe_that_fails_for_good_says_so() -> None:
