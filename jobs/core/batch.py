@@ -126,7 +126,8 @@ class MicroBatch:
 
     def _held(self, mark: Mark) -> DataFrame | None:
         """Coordinates of what the sink already holds of a batch in doubt."""
-        held = self.outlets.good.held() if self.in_doubt else None
+        unsure = bool(self.doubt) or (self.in_doubt and not self.ledger.atomic)
+        held = self.outlets.good.held() if unsure else None
         return None if held is None else mark.narrow(held)
 
     def _rejects(self, decoded: DataFrame, mark: Mark, now: datetime) -> dict[str, int]:

@@ -75,6 +75,10 @@ class Books(Protocol):
     """A ledger, wherever it is kept."""
 
     @property
+    def atomic(self) -> bool:
+        """Whether a record and its rows come together, so that a sink never holds rows without one."""
+
+    @property
     def path(self) -> str:
         """Where it is, in words."""
 
@@ -94,6 +98,8 @@ class Books(Protocol):
 
 class Ledger:
     """The ledger in one folder; the last batch is held in memory, so a look-up costs nothing."""
+
+    atomic = False
 
     def __init__(self, spark: SparkSession, path: str, told: Told = untold) -> None:
         self.path, self._told = path, told

@@ -32,6 +32,8 @@ TAKEN = {"ledger_pkey", "ledger_batch"}
 class PostgresLedger:
     """`stream_patterns.ledger`, one job's rows of it."""
 
+    atomic = True
+
     def __init__(self, database: Database, job: str, sink: PostgresSink, told: Told = untold) -> None:
         """`sink` has what is staged for the next record. Raises DependencyMissing where there is no ledger."""
         self._database, self._job, self._sink, self._told = database, job, sink, told
@@ -45,8 +47,7 @@ class PostgresLedger:
         Raises SinkFailure where another attempt may help, else LedgerMismatch, StagingLost, SinkFailed.
         """
         try:
-            with self._database.transaction() as cursor:
-                whole = self._mine(cursor) or self._write(cursor, entry)
+            whole = self._appended(entry)
         except psycopg2.Error as failure:
             raise self._explained(failure, entry) from None
         self._next += 1
@@ -62,6 +63,18 @@ class PostgresLedger:
         with self._database.transaction() as cursor:
             cursor.execute(f"SELECT {COLUMNS} FROM stream_patterns.ledger WHERE job = %s ORDER BY seq", (self._job,))
             return [_entry(row) for row in cursor.fetchall()]
+
+    def _appended(self, entry: Entry) -> Entry:
+        """The record as it is there; while an earlier attempt's commit was still under way, this one waited for its end."""
+        try:
+            with self._database.transaction() as cursor:
+                return self._mine(cursor) or self._write(cursor, entry)
+        except UniqueViolation:
+            with self._database.transaction() as cursor:
+                mine = self._mine(cursor)
+            if mine is None:
+                raise
+            return mine
 
     def _mine(self, cursor: Cursor) -> Entry | None:
         """The next record, where this instance wrote it in a transaction whose end it never heard of."""

@@ -150,6 +150,27 @@ def test_what_the_table_refuses_leaves_neither_rows_nor_a_record(
     assert staged(made, database) == [], "what the refused batch had staged was swept"
 
 
+def test_a_batch_staged_again_leaves_nothing_of_the_attempt_before(written: Any, rows: Any, database: Any) -> None:
+    made = written(f"id int, {PLACE}", SHORT_ROWS + 1)
+    given = rows("id INT, " + COORDINATES, (1, "t", 0, 0))
+    made.stage(given, 0)
+    made.stage(given, 0)
+    assert len(staged(made, database)) == 1
+    assert made.write(given) == Counts(1, 1)
+    assert staged(made, database) == []
+
+
+def test_a_commit_that_ends_while_it_is_tried_again_is_known_for_ones_own(written: Any, rows: Any) -> None:
+    made = written(f"id int, {PLACE}")
+    given = rows("id INT, " + COORDINATES, (1, "t", 0, 0))
+    made.write(given)
+    made.ledger._next, looks = 0, []
+    look = made.ledger._mine
+    made.ledger._mine = lambda cursor: look(cursor) if looks else looks.append(cursor)  # the first look is too early
+    assert made.write(given) == Counts(1, 1)
+    assert found(made) == [(1, "t", 0, 0)]
+
+
 def test_a_server_that_lost_the_staging_is_noticed(written: Any, rows: Any, database: Any) -> None:
     made = written(f"id int, {PLACE}", SHORT_ROWS + 1)
     entry = made.stage(rows("id INT, " + COORDINATES, (1, "t", 0, 0)), 0)

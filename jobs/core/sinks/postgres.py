@@ -73,12 +73,13 @@ class PostgresSink:
         self._prefix = f"s{hashlib.sha1(job.encode()).hexdigest()[:12]}_"
         self._short = min(SHORT_ROWS, SHORT_BYTES // max_record_bytes)
         self._columns = self._described()
-        self._swept = False
         self._staged: Staged | None = None
 
     def append(self, rows: DataFrame, mark: Mark) -> None:
         """Stages the rows of a batch, in place of what was staged before. Raises DependencyMissing for missing columns."""
-        self._sweep()
+        if self._staged is None or self._staged.mark.batch_id == mark.batch_id:
+            self._sweep()
+        self._staged = None  # whatever fails from here on leaves something to sweep
         columns = self._fitting(rows.columns)
         ready = copying.portable(rows.select(*columns))
         records = mark.records()
@@ -87,7 +88,7 @@ class PostgresSink:
         self._staged = Staged(mark, columns, where)
 
     def held(self) -> DataFrame | None:
-        """What was appended, which only tells anything while all of a source is read again."""
+        """What was appended: of use only while offsets are read again that the ledger covers already."""
         return self.records()
 
     def records(self) -> DataFrame | None:
@@ -172,9 +173,7 @@ class PostgresSink:
         return columns
 
     def _sweep(self) -> None:
-        """Once a run: what an earlier one left in the staging."""
-        if self._swept:
-            return
+        """What an earlier run, or an earlier attempt at the batch, left in the staging."""
         with self._database.transaction() as cursor:
             cursor.execute(
                 "SELECT tablename FROM pg_tables WHERE schemaname = %s AND starts_with(tablename, %s)",
@@ -182,7 +181,6 @@ class PostgresSink:
             )
             for (table,) in cursor.fetchall():
                 cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(STAGING, table)))
-        self._swept = True
 
 
 def _columns(cursor: Cursor, table: str) -> list[str]:

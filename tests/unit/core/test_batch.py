@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.core.batch import MicroBatch, Outlets
+from jobs.core.doubt import FOR_GOOD, UNTIL
 from jobs.core.ledger import Counts, Entry
 from jobs.core.sinks import Mark
 from jobs.core.sinks.tables import DeltaTableSink
@@ -46,6 +47,7 @@ class FakeCheckpoint:
 class FakeLedger:
     entries: list[Entry] = field(default_factory=list)
     held: bool = False
+    atomic: bool = False
 
     def holds(self, query_id: str, batch_id: int) -> bool:
         return self.held
@@ -126,6 +128,15 @@ def test_a_batch_in_doubt_writes_only_what_is_not_there(batch: Any, rows: Rows, 
     assert counts(again) == [Counts(read=3 + bad, written=3, dead_letters=bad)]
     assert sorted(row.id for row in written(again).collect()) == [0, 2, 8]
     assert again.in_doubt is False
+
+
+def test_with_an_atomic_ledger_a_sink_is_only_asked_after_a_recovery(batch: Any, rows: Rows) -> None:
+    asked: list[int] = []
+    for more in ({"in_doubt": True}, {"in_doubt": True, "doubt": {UNTIL: FOR_GOOD}}):
+        one = batch(even_ones, ledger={"atomic": True}, **more)
+        one.outlets.good.held = lambda: asked.append(1)
+        one.run(rows(DECODED, record(0)), 3)
+        assert len(asked) == len(one.doubt)
 
 
 def test_a_batch_in_doubt_that_was_written_whole_writes_nothing(batch: Any, rows: Rows) -> None:
