@@ -97,7 +97,7 @@ def start(spark: SparkSession, config: Config) -> Running:
         lambda events: enrich(events, reference.current(), join),
         ticks=[reference.tick],
         note=lambda: {"reference_version": reference.version},
-        parking=stream.parking(spark, join.parked, join.wait_for),
+        wait=stream.wait(join.parked, join.wait_for),
         reference=reference.status,
     )
 

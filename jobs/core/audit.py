@@ -17,8 +17,8 @@ from pyspark.sql import functions as F
 from jobs.core import kafka, sources
 from jobs.core.config import JobConfig
 from jobs.core.doubt import positions
-from jobs.core.ledger import Counts, Entry
-from jobs.core.recovery import HOW, NOWHERE
+from jobs.core.ledger import NOWHERE, Counts, Entry
+from jobs.core.recovery import HOW
 from jobs.core.sinks import Sink
 from jobs.core.sinks.places import place
 from jobs.core.sinks.tables import DeltaTableSink

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         JoinConfig,
         KafkaSecurity,
         KafkaSource,
+        LeaseLimits,
         Postgres,
         PostgresSink,
         Reference,
@@ -103,6 +104,12 @@ def judged(given: Breaker) -> Iterator[Finding]:
     """As many calls as it takes to judge fit in the window."""
     if given.min_calls > given.window:
         yield Finding(("min_calls",), f"at most window, which is {given.window}")
+
+
+def renewals(given: LeaseLimits) -> Iterator[Finding]:
+    """One that comes late is not the end of a lease."""
+    if given.renew.ms * 3 > given.ttl.ms:
+        yield Finding(("renew",), f"at most a third of ttl, which is {given.ttl}")
 
 
 def starting_point(given: KafkaSource) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, PrivateAttr
 
 from jobs.core import checks, monitoring, overlaps
-from jobs.core.connections import Breaker, Findings, Kafka, KafkaSecurity, Postgres, Retry, Settings
+from jobs.core.connections import Breaker, Findings, Kafka, KafkaSecurity, LeaseLimits, Postgres, Retry, Settings
 from jobs.core.errors import ConfigError, Problem
 from jobs.core.monitoring import Monitoring, Ready
 from jobs.core.problems import Finding
@@ -38,6 +38,7 @@ __all__ = [
     "Breaker",
     "Kafka",
     "KafkaSecurity",
+    "LeaseLimits",
     "Monitoring",
     "Postgres",
     "Ready",
@@ -240,6 +241,7 @@ class JobConfig(Settings):
     scaling: Scaling = Scaling()
     trigger: Trigger = Trigger(every=Duration("5s"))
     checkpoint: DataPath
+    lease: LeaseLimits = LeaseLimits()
     ledger: DataPath | None = None  # beside the sink, unless the sink has no place of its own
     monitoring: Monitoring = Monitoring()
     spark: Properties = Field(default_factory=dict)

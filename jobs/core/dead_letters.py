@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from jobs.core import kafka
 from jobs.core.config import JobConfig, Kafka
+from jobs.core.lease import Lease
 from jobs.core.sinks import Mark, Sink
 from jobs.core.sinks.tables import DeltaTableSink
 from jobs.core.sources import COORDINATES
@@ -45,7 +46,7 @@ class KafkaDeadLetters:
         return None
 
 
-def sink(spark: SparkSession, config: JobConfig) -> Sink | None:
+def sink(spark: SparkSession, config: JobConfig, lease: Lease) -> Sink | None:
     """Where this job's dead letters go. Raises DependencyMissing for a topic that is not there."""
     target = config.dead_letters
     if target is None:
@@ -55,7 +56,7 @@ def sink(spark: SparkSession, config: JobConfig) -> Sink | None:
         kafka.check(spark, config.kafka, [target.kafka.topic])
         return KafkaDeadLetters(config.kafka, target.kafka.topic)
     assert target.delta, "the config has exactly one place for dead letters"
-    return DeltaTableSink(spark, target.delta.path)
+    return DeltaTableSink(spark, target.delta.path, lease=lease)
 
 
 def letters(rejected: DataFrame, job: str) -> DataFrame:

@@ -9,6 +9,8 @@
     └── Refused                  4   refused for the data's safety
         ├── CheckpointDamaged        a file of the checkpoint is missing, is one too many or cannot be read
         ├── LedgerMismatch           checkpoint and ledger tell different stories
+        ├── LeaseHeld                another instance of the job is running
+        ├── LeaseLost                another instance has taken the job over, after this one had stood still
         ├── MigrationChanged         a step of the database's schema is not the one that was applied
         ├── StagingLost              rows that were staged for a batch are not all there
         └── ReferenceStale           the reference table is older than it may be
@@ -109,6 +111,22 @@ class LedgerMismatch(Refused):
     def __init__(self, checkpoint: str, ledger: str, cause: str, remedy: str) -> None:
         super().__init__(f"checkpoint {checkpoint} against ledger {ledger}: {cause}. {remedy}")
         self.checkpoint, self.ledger, self.cause, self.remedy = checkpoint, ledger, cause, remedy
+
+
+class LeaseHeld(Refused):
+    """Another instance of the job is running: it renews its lease."""
+
+    def __init__(self, job: str, register: str, holder: str) -> None:
+        super().__init__(f"{job} is run by {holder}, which renews its lease in {register}; stop that one first")
+        self.job, self.register, self.holder = job, register, holder
+
+
+class LeaseLost(Refused):
+    """Another instance has taken the job over; what this one had begun is undone, and the other one goes on with it."""
+
+    def __init__(self, job: str, register: str, holder: str) -> None:
+        super().__init__(f"{job} was taken over by {holder}, as {register} says; this instance writes nothing more")
+        self.job, self.register, self.holder = job, register, holder
 
 
 class MigrationChanged(Refused):

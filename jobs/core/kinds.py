@@ -68,6 +68,7 @@ JAVA = {
     f"{_ERRORS}SerializationException": Kind.DATA,
     "org.apache.kafka.common.InvalidRecordException": Kind.DATA,
     f"{_ERRORS}ApiException": Kind.PERMANENT,
+    "org.apache.spark.sql.delta.DeltaConcurrentModificationException": Kind.TRANSIENT,  # another commit came between
     "java.net.SocketException": Kind.TRANSIENT,
     "java.net.SocketTimeoutException": Kind.TRANSIENT,
     "java.net.UnknownHostException": Kind.TRANSIENT,

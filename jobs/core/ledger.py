@@ -1,7 +1,7 @@
 """The ledger: one small record a batch beside the sink, written last, so that a sink knows what it holds.
 
-LEDGER  seq, kind (batch, release or recovery), job, query_id, batch_id, start, end (offsets as JSON), counts, reasons, note,
-        written_at. The counts of a batch sum to the records it read.
+LEDGER  seq, kind (batch, release, recovery or takeover), job, query_id, batch_id, start, end (offsets as JSON), counts,
+        reasons, note, written_at. The counts of a batch sum to the records it read.
 A record is one JSON file, written under its final name in one step; a hundred of them are folded into one segment, so
 that listing and reading stay cheap. `read` gives a DataFrame. A sink in PostgreSQL has its ledger there (`ledger_postgres`).
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from pyspark.sql import DataFrame, SparkSession
@@ -25,7 +26,7 @@ LEDGER = """
     reasons MAP<STRING, BIGINT>, note MAP<STRING, STRING>, written_at STRING
 """
 SEGMENT = 100
-RECOVERY = "recovery"
+RECOVERY, TAKEOVER = "recovery", "takeover"
 CONTINUED = ("batch", RECOVERY)  # kinds of records that a checkpoint has to continue
 
 
@@ -62,6 +63,15 @@ class Entry:
     written_at: str
     reasons: dict[str, int] = field(default_factory=dict)
     note: dict[str, str] = field(default_factory=dict)
+
+
+NOWHERE = "[null]"  # no offsets yet
+
+
+def takeover(job: str, epoch: int, before: str, now: datetime) -> Entry:
+    """Uses up the number that the instance before may still be about to write under."""
+    note = {"epoch": str(epoch), "from": before}
+    return Entry(TAKEOVER, job, "", -1, NOWHERE, NOWHERE, Counts(), now.isoformat(), {}, note)
 
 
 Told = Callable[[Entry], None]  # hears of each record once it is written: what it counts is what the ledger holds

@@ -9,24 +9,33 @@ still waiting is read, so the cost of a release does not grow with the log.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from jobs.core.lease import Lease
 from jobs.core.reasons import Reason
 from jobs.core.sinks import Mark
 from jobs.core.sinks.tables import DeltaTableSink
 from jobs.core.sources import COORDINATES
 
 
+@dataclass(frozen=True)
+class Wait:
+    """Where records wait, and how long."""
+
+    path: str
+    wait_for: timedelta
+
+
 class Parking:
     """The parked log at one path and its settlements beside it."""
 
-    def __init__(self, spark: SparkSession, path: str, wait_for: timedelta) -> None:
-        self.path = path
-        self._parked = DeltaTableSink(spark, f"{path}/parked")
-        self._settled = DeltaTableSink(spark, f"{path}/settled")
+    def __init__(self, spark: SparkSession, path: str, wait_for: timedelta, lease: Lease | None = None) -> None:
+        self._parked = DeltaTableSink(spark, f"{path}/parked", lease=lease)
+        self._settled = DeltaTableSink(spark, f"{path}/settled", lease=lease)
         self._wait_for = wait_for
         self._oldest: datetime | None = None  # no record older than this still waits
 

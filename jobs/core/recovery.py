@@ -23,9 +23,8 @@ from jobs.core import doubt, kafka, preflight, sources
 from jobs.core.checkpoint import SEEDED, Checkpoint
 from jobs.core.config import JobConfig
 from jobs.core.errors import CheckpointDamaged, LedgerMismatch
-from jobs.core.ledger import Books, Counts, Entry
+from jobs.core.ledger import NOWHERE, Books, Counts, Entry
 
-NOWHERE = "[null]"  # no offsets yet
 HOW, FROM_QUERY = "how", "from_query"
 log = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -18,19 +19,22 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from jobs.core import classify, dead_letters, doubt, logs, recovery, sources
+from jobs.core import lease as leases
 from jobs.core.batch import Clock, MicroBatch, Outlets, Transform, utc_now
 from jobs.core.checkpoint import Checkpoint
 from jobs.core.config import JobConfig, Scaling, Trigger
 from jobs.core.errors import StoppedWaiting
 from jobs.core.files import Folder
 from jobs.core.guard import Guard, guard
-from jobs.core.ledger import Books
+from jobs.core.holder import this
+from jobs.core.lease import Lease
+from jobs.core.ledger import Books, takeover
 from jobs.core.metrics import Metrics
-from jobs.core.parking import Parking
+from jobs.core.parking import Parking, Wait
 from jobs.core.reference import Status
 from jobs.core.release import Release
 from jobs.core.sinks import Sink
-from jobs.core.sinks.places import folders, place
+from jobs.core.sinks.places import folders, place, register
 from jobs.core.values import Duration
 from jobs.core.watch import Watch
 
@@ -51,12 +55,13 @@ class Running:
     def __init__(
         self,
         batch: MicroBatch,
+        lease: Lease,
         guard: Callable[[Event], Guard],
         watch: Watch,
         ticks: Sequence[Tick],
         releases: Sequence[Tick] = (),
     ) -> None:
-        self.batch, self.watch = batch, watch
+        self.batch, self.watch, self._lease = batch, watch, lease
         self._ticks, self._releases = [*ticks, *releases], list(releases)
         self.query: StreamingQuery
         self._lock = threading.Lock()
@@ -118,6 +123,7 @@ class Running:
         if self._failure is None:
             self._tick(self._releases)
         self.watch.stop()
+        self._lease.give_back()
         self.finished.set()
         if self._failure is not None:
             raise self._failure
@@ -130,7 +136,7 @@ class Running:
             if self._stopping.is_set():
                 raise Stopping
             with logs.fields(query_id=_query_id(records), batch_id=str(batch_id)):
-                self._guard(lambda: self.batch.run(records, batch_id))
+                self._guard(lambda: self._one(records, batch_id))
         except (Stopping, StoppedWaiting):
             raise
         except BaseException as failure:
@@ -138,6 +144,10 @@ class Running:
             raise
         finally:
             self._lock.release()
+
+    def _one(self, records: DataFrame, batch_id: int) -> None:
+        self._lease.check()
+        self.batch.run(records, batch_id)
 
     def _tick_until_stopped(self) -> None:
         while not self._stopping.wait(TICK_S):
@@ -160,20 +170,47 @@ def start(
     ticks: Sequence[Tick] = (),
     note: Callable[[], dict[str, str]] = dict,
     clock: Clock = utc_now,
-    parking: Parking | None = None,
+    wait: Wait | None = None,
     reference: Callable[[], Status] | None = None,
 ) -> Running:
-    """Starts the job. Raises DependencyMissing, CheckpointDamaged, LedgerMismatch, ConfigError before anything is written."""
+    """Starts the job, under its lease.
+
+    Raises DependencyMissing, LeaseHeld, CheckpointDamaged, LedgerMismatch, ConfigError before any row is written.
+    """
     stream = sources.read(spark, config)
+    _keep_private(spark, [*folders(config), *([wait.path] if wait else [])])
+    lease = leases.take(register(spark, config), config.job, this(clock()), config.lease)
+    try:
+        return _start(spark, config, stream, transform, ticks, note, clock, wait, reference, lease)
+    except BaseException:
+        lease.give_back()
+        raise
+
+
+def _start(
+    spark: SparkSession,
+    config: JobConfig,
+    stream: DataFrame,
+    transform: Transform,
+    ticks: Sequence[Tick],
+    note: Callable[[], dict[str, str]],
+    clock: Clock,
+    wait: Wait | None,
+    reference: Callable[[], Status] | None,
+    lease: Lease,
+) -> Running:
     metrics = Metrics(config.job, clock)
-    target, ledger = place(spark, config, metrics.batch)
-    outlets = Outlets(scaled(target, config.scaling), dead_letters.sink(spark, config), parking)
+    target, ledger = place(spark, config, metrics.batch, lease)
+    if lease.taken_from:
+        ledger.append(takeover(config.job, lease.epoch, str(lease.taken_from), clock()))
+    parking = Parking(spark, wait.path, wait.wait_for, lease) if wait else None
+    outlets = Outlets(scaled(target, config.scaling), dead_letters.sink(spark, config, lease), parking)
     checkpoint = Checkpoint(spark, str(config.checkpoint))
     recovery.ready(spark, config, checkpoint, ledger, clock)
     if ledger.last_batch:
         metrics.resumed(ledger.last_batch)
     watch = Watch(spark, config, metrics, checkpoint, clock, reference)
-    _keep_private(spark, [*folders(config), *([parking.path] if parking else [])])
+    _keep_private(spark, [checkpoint.path])
     decode = classify.decoder(config.source)
     last = ledger.last_batch
     unsure = doubt.lasting(last.note, last.end) if last else {}
@@ -185,7 +222,8 @@ def start(
     if config.scaling.shuffle_partitions:
         spark.conf.set("spark.sql.shuffle.partitions", str(config.scaling.shuffle_partitions))
     writer = stream.writeStream.queryName(config.job).option("checkpointLocation", checkpoint.path)
-    running = Running(batch, lambda stopping: _guard(config, metrics, stopping), watch, ticks, releases)
+    guarded = partial(_guard, config, metrics)
+    running = Running(batch, lease, guarded, watch, [lease.check, *ticks], releases)
     return running.begin(writer.trigger(**_trigger(config.trigger)))
 
 
@@ -211,8 +249,8 @@ def _keep_private(spark: SparkSession, paths: Sequence[str]) -> None:
             Folder(spark, path).make_private()
 
 
-def parking(spark: SparkSession, path: str | None, wait_for: Duration | None) -> Parking | None:
-    return Parking(spark, path, timedelta(milliseconds=wait_for.ms)) if path and wait_for else None
+def wait(path: str | None, wait_for: Duration | None) -> Wait | None:
+    return Wait(path, timedelta(milliseconds=wait_for.ms)) if path and wait_for else None
 
 
 def scaled(target: Sink, scaling: Scaling) -> Sink:

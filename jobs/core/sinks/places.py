@@ -5,8 +5,11 @@ from __future__ import annotations
 from pyspark.sql import SparkSession
 
 from jobs.core.config import JobConfig
+from jobs.core.lease import Lease, Register
+from jobs.core.lease_files import FileRegister
+from jobs.core.lease_postgres import PostgresRegister, fence
 from jobs.core.ledger import Books, Ledger, Told, untold
-from jobs.core.ledger_postgres import PostgresLedger
+from jobs.core.ledger_postgres import PostgresLedger, unfenced
 from jobs.core.postgres import Database
 from jobs.core.sinks import Sink
 from jobs.core.sinks.postgres import PostgresSink
@@ -14,20 +17,33 @@ from jobs.core.sinks.tables import DeltaTableSink, ParquetSink
 from jobs.core.sinks.views import ConsoleSink, MemorySink
 
 
-def place(spark: SparkSession, config: JobConfig, told: Told = untold) -> tuple[Sink, Books]:
-    """The sink that the config names, and its ledger, which tells of each record. Raises DependencyMissing."""
+def place(
+    spark: SparkSession, config: JobConfig, told: Told = untold, lease: Lease | None = None
+) -> tuple[Sink, Books]:
+    """The sink that the config names, and its ledger, which tells of each record. Without a lease they are only read.
+
+    Raises DependencyMissing.
+    """
     if not config.sink.postgres:
-        return _sink(spark, config), Ledger(spark, ledger_path(config), told)
+        return _sink(spark, config, lease), Ledger(spark, ledger_path(config), told)
     assert config.postgres, "a sink in PostgreSQL comes with a database"
     database = Database(config.postgres)
     table = PostgresSink(spark, database, config.job, config.sink.postgres, int(config.source.max_record_bytes))
-    return table, PostgresLedger(database, config.job, table, told)
+    return table, PostgresLedger(database, config.job, table, told, fence(lease) if lease else unfenced)
 
 
-def _sink(spark: SparkSession, config: JobConfig) -> Sink:
+def register(spark: SparkSession, config: JobConfig) -> Register:
+    """Where the job's lease is recorded: in the sink's database, else beside the ledger."""
+    if not config.sink.postgres:
+        return FileRegister(spark, lease_path(config))
+    assert config.postgres, "a sink in PostgreSQL comes with a database"
+    return PostgresRegister(Database(config.postgres), config.job)
+
+
+def _sink(spark: SparkSession, config: JobConfig, lease: Lease | None) -> Sink:
     target = config.sink
     if target.delta:
-        return DeltaTableSink(spark, str(target.delta.path), target.delta.partition_by)
+        return DeltaTableSink(spark, str(target.delta.path), target.delta.partition_by, lease)
     if target.parquet:
         return ParquetSink(spark, str(target.parquet.path), target.parquet.partition_by)
     if target.memory:
@@ -37,11 +53,11 @@ def _sink(spark: SparkSession, config: JobConfig) -> Sink:
 
 
 def folders(config: JobConfig) -> list[str]:
-    """All that the job keeps in files, but for what it parks."""
+    """All that the job keeps in files, but for its checkpoint and what it parks; each comes before what is inside it."""
     dead = config.dead_letters.delta if config.dead_letters else None
     tables = [place for place in (config.sink.delta, config.sink.parquet, dead) if place]
-    ledger = [] if config.sink.postgres else [ledger_path(config)]
-    return [str(config.checkpoint), *(str(table.path) for table in tables), *ledger]
+    ledger = [] if config.sink.postgres else [ledger_path(config), lease_path(config)]
+    return [*(str(table.path) for table in tables), *ledger]
 
 
 def ledger_path(config: JobConfig) -> str:
@@ -50,3 +66,7 @@ def ledger_path(config: JobConfig) -> str:
         return str(config.ledger)
     table = config.sink.delta or config.sink.parquet
     return f"{table.path}/_ledger/{config.job}" if table else f"{config.checkpoint}.ledger"
+
+
+def lease_path(config: JobConfig) -> str:
+    return f"{ledger_path(config)}.lease"

@@ -8,19 +8,24 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.core.files import Folder
-from jobs.core.sinks import Mark
+from jobs.core.lease import Lease
+from jobs.core.sinks import Mark, commits
 from jobs.core.sources import COORDINATES
 
 
 class DeltaTableSink:
-    """Appends to a Delta table at a path; the first append makes it."""
+    """Appends to a Delta table at a path; the first append makes it. Under a lease, another instance's are refused."""
 
-    def __init__(self, spark: SparkSession, path: str, partition_by: Sequence[str] = ()) -> None:
-        self._spark, self.path, self._partition_by = spark, path, list(partition_by)
+    def __init__(
+        self, spark: SparkSession, path: str, partition_by: Sequence[str] = (), lease: Lease | None = None
+    ) -> None:
+        self._spark, self.path, self._partition_by, self._lease = spark, path, list(partition_by), lease
+        if lease:
+            commits.raise_epoch(spark, path, lease)
 
     def append(self, rows: DataFrame, mark: Mark) -> None:
-        writer = rows.write.format("delta").mode("append").option("userMetadata", mark.text())
-        writer.partitionBy(*self._partition_by).save(self.path)
+        """Raises LeaseLost, and BeginAnew where what was looked at before may have changed."""
+        commits.append(commits.Append(self.path, rows, self._partition_by, mark.text()), self._lease)
 
     def held(self) -> DataFrame | None:
         return self.rows().select(*COORDINATES) if self.exists() else None
