@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg2
 
@@ -20,6 +20,8 @@ from jobs.core.holder import Holder, parse
 from jobs.core.lease import Lease, Seen
 from jobs.core.postgres import Cursor, Database
 
+T = TypeVar("T")
+Given = dict[str, Any]
 KEY = "hashtextextended('stream_patterns.lease ' || %(job)s, 0)"
 LOCKED = f"""
     SELECT l.pid FROM pg_locks l, (SELECT {KEY} AS number) k
@@ -59,14 +61,12 @@ class PostgresRegister:
         self._database, self._job = database, job
         self._holder = ""
         self._locked: Any = None  # the connection that has the lock
-        self._turn = threading.Lock()
+        self._turn = threading.Lock()  # a connection is one thread's at a time
 
     def look(self) -> Seen | None:
         """Raises DependencyMissing where there is no such table."""
         try:
-            with self._turn, self._database.transaction() as cursor:
-                cursor.execute(LOOK, self._given())
-                row = cursor.fetchone()
+            row = self._asked(_read(LOOK, self._given()))
         except psycopg2.Error as failure:
             cause = f"{words(failure)}; `patterns migrate` makes what is missing"
             raise DependencyMissing("lease", self.path, cause) from None
@@ -78,45 +78,61 @@ class PostgresRegister:
 
     def claim(self, before: Seen | None, holder: Holder, epoch: int) -> bool:
         given = {"job": self._job, "holder": holder.text(), "epoch": epoch, "sign": before.sign if before else None}
-        with self._turn:
-            with self._database.transaction() as cursor:
-                self._hold(cursor)
-                taken = _claimed(cursor, before, given)
-            if not taken:
-                self._database.close()  # and with it the lock
+        taken = self._asked(lambda cursor: _claimed(self._held(cursor), before, given))
+        if not taken:
+            self._database.close()  # and with it the lock
         self._holder = holder.text()
         return taken
 
     def renew(self) -> bool:
-        with self._turn, self._database.transaction() as cursor:
-            self._hold(cursor)
-            cursor.execute(RENEW, self._given())
-            return bool(cursor.rowcount)
+        return self._asked(lambda cursor: _done(self._held(cursor), RENEW, self._given()))
 
     def give_back(self) -> None:
-        with self._turn:
-            with self._database.transaction() as cursor:
-                cursor.execute(GIVE_BACK, self._given())
-            self._database.close()
+        self._asked(lambda cursor: _done(cursor, GIVE_BACK, self._given()))
+        self._database.close()
 
-    def _hold(self, cursor: Cursor) -> None:
-        """The lock is the connection's: a new one has to get it again."""
+    def _asked(self, step: Callable[[Cursor], T]) -> T:
+        """What a transaction gives; a connection that was ended meanwhile is opened again, once."""
+        with self._turn:
+            try:
+                with self._database.transaction() as cursor:
+                    return step(cursor)
+            except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                with self._database.transaction() as cursor:
+                    return step(cursor)
+
+    def _held(self, cursor: Cursor) -> Cursor:
+        """With the lock, which is the connection's: a new one has to get it again."""
         if cursor.connection is not self._locked:
             cursor.execute(HOLD, self._given())
             self._locked = cursor.connection
+        return cursor
 
-    def _given(self) -> dict[str, str]:
+    def _given(self) -> Given:
         return {"job": self._job, "holder": self._holder}
 
 
-def _claimed(cursor: Cursor, before: Seen | None, given: dict[str, Any]) -> bool:
+def _claimed(cursor: Cursor, before: Seen | None, given: Given) -> bool:
     """Ends what a holder before had open, waits until its last transaction has ended, and takes its place."""
     if before:
         if not before.given_back:
             cursor.execute(END_SESSIONS, given)
         cursor.execute(WAIT, given)
-    cursor.execute(NEXT if before else FIRST, given)
+    return _done(cursor, NEXT if before else FIRST, given)
+
+
+def _done(cursor: Cursor, statement: str, given: Given) -> bool:
+    """Whether a statement has found a row."""
+    cursor.execute(statement, given)
     return bool(cursor.rowcount)
+
+
+def _read(statement: str, given: Given) -> Callable[[Cursor], tuple[Any, ...] | None]:
+    def step(cursor: Cursor) -> tuple[Any, ...] | None:
+        cursor.execute(statement, given)
+        return cursor.fetchone()
+
+    return step
 
 
 def fence(lease: Lease) -> Callable[[Cursor], None]:

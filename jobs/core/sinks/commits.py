@@ -92,9 +92,9 @@ class _Scala:
     """Values as Scala has them."""
 
     def __init__(self, spark: SparkSession) -> None:
-        self.jvm: Any = spark._jvm
+        jvm: Any = spark._jvm
+        self.jvm, self.none = jvm, _module(jvm.scala, "None")
         self._client = spark.sparkContext._gateway._gateway_client  # type: ignore[union-attr]
-        self.none: Any = _module(self.jvm.scala, "None")
 
     def some(self, value: Any) -> Any:
         return self.jvm.scala.Some(value)
