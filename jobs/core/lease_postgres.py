@@ -18,7 +18,7 @@ from jobs.core.errors import DependencyMissing
 from jobs.core.failures import words
 from jobs.core.holder import Holder, parse
 from jobs.core.lease import Lease, Seen
-from jobs.core.postgres import Cursor, Database
+from jobs.core.postgres import END_SESSION, Cursor, Database
 
 T = TypeVar("T")
 Given = dict[str, Any]
@@ -33,7 +33,7 @@ LOOK = f"""
     SELECT holder, epoch, renewed_at::text, given_back, NOT EXISTS ({LOCKED})
     FROM stream_patterns.lease WHERE job = %(job)s
 """
-END_SESSIONS = f"SELECT pg_terminate_backend(pid) FROM ({LOCKED}) held WHERE pid <> pg_backend_pid()"
+END_SESSIONS = f"{END_SESSION} WHERE pid IN ({LOCKED})"
 FIRST = """
     INSERT INTO stream_patterns.lease (job, epoch, holder, given_back, renewed_at)
     VALUES (%(job)s, %(epoch)s, %(holder)s, false, clock_timestamp()) ON CONFLICT DO NOTHING

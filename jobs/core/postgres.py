@@ -15,6 +15,11 @@ from jobs.core import urls
 from jobs.core.config import Postgres
 
 __all__ = ["Cursor"]  # so that nobody else needs to know where psycopg2 keeps it
+END_SESSION = """
+    SELECT pg_terminate_backend(pid) FROM (
+        SELECT pid FROM pg_stat_activity WHERE usename = current_user AND pid <> pg_backend_pid()
+    ) own
+"""  # those of the same user that a condition on `pid` names
 LIBPQ = {
     "ApplicationName": "application_name",
     "connectTimeout": "connect_timeout",

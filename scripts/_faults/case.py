@@ -18,6 +18,7 @@ from _faults.verdict import Row
 from jobs.core import layers
 from jobs.core.audit import audit
 from jobs.core.config import Recover
+from jobs.core.ledger import NOWHERE
 from jobs.core.migrations import migrate
 from jobs.core.postgres import Database
 from jobs.stream_table_join import Config, start
@@ -120,8 +121,8 @@ class Case:
 
     def end(self) -> dict[str, int]:
         """Where the ledger's last record ends, an offset a partition."""
-        known = self.ledger()
-        ends: dict[str, int] = (json.loads(known[-1]["end"])[0] or {}).get(self.topic, {}) if known else {}
+        known = [record for record in self.ledger() if record["end"] != NOWHERE]
+        ends: dict[str, int] = json.loads(known[-1]["end"])[0].get(self.topic, {}) if known else {}
         return ends
 
     def covered(self) -> int:
@@ -182,5 +183,3 @@ def _text(file: Path) -> str:
         return file.read_text()
     except FileNotFoundError:  # folded into a segment meanwhile
         return ""
-
-

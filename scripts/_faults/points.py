@@ -26,7 +26,7 @@ from jobs.core.batch import MicroBatch
 from jobs.core.ledger import Ledger
 from jobs.core.ledger_postgres import PostgresLedger
 from jobs.core.reference import ReferenceTable
-from jobs.core.sinks import copying
+from jobs.core.sinks import commits, copying
 from jobs.core.sinks.postgres import PostgresSink
 from jobs.core.sinks.tables import DeltaTableSink
 
@@ -48,6 +48,7 @@ class Place:
 POINTS = {
     "before_write": [Place(MicroBatch, "run")],
     "written": [Place(DeltaTableSink, "append", after=True), Place(PostgresSink, "append", after=True)],
+    "write_open": [Place(commits, "_entitled", after=True)],
     "before_move": [Place(PostgresSink, "move")],
     "in_transaction": [Place(PostgresSink, "move", after=True)],
     "before_dead_letters": [Place(dead_letters, "send")],

@@ -58,7 +58,9 @@ def problems(
         "with wrong values in the sink": wrong,
         "missing in the dead letters": bad.keys() - dead.keys(),
         "in the dead letters, and should not be": dead.keys() - bad.keys(),
-        "with other bytes in the dead letters": [place for place in bad.keys() & dead.keys() if bad[place] != dead[place]],
+        "with other bytes in the dead letters": [
+            place for place in bad.keys() & dead.keys() if bad[place] != dead[place]
+        ],
     }
     return [f"{len(list(places))} records {what}: {_some(places)}" for what, places in told.items() if places]
 

@@ -28,7 +28,8 @@ def place(
         return _sink(spark, config, lease), Ledger(spark, ledger_path(config), told)
     assert config.postgres, "a sink in PostgreSQL comes with a database"
     database = Database(config.postgres)
-    table = PostgresSink(spark, database, config.job, config.sink.postgres, int(config.source.max_record_bytes))
+    largest, epoch = int(config.source.max_record_bytes), lease.epoch if lease else 0
+    table = PostgresSink(spark, database, config.job, config.sink.postgres, largest, epoch)
     return table, PostgresLedger(database, config.job, table, told, fence(lease) if lease else unfenced)
 
 

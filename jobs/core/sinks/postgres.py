@@ -22,12 +22,14 @@ from pyspark.sql import DataFrame, SparkSession
 from jobs.core.config import PostgresSink as Target
 from jobs.core.errors import DependencyMissing, StagingLost
 from jobs.core.failures import words
-from jobs.core.postgres import Cursor, Database, quoted
+from jobs.core.postgres import END_SESSION, Cursor, Database, quoted
 from jobs.core.sinks import Mark, copying, statements
 from jobs.core.sinks.copying import ATTEMPT
 from jobs.core.sources import COORDINATES
 
 STAGING = "stream_patterns_staging"
+STAGED = "SELECT tablename FROM pg_tables WHERE schemaname = %s AND starts_with(tablename, %s) AND tablename < %s"
+END_COPIES = f"{END_SESSION} WHERE pid IN (SELECT pid FROM pg_locks WHERE relation = to_regclass(%s))"
 DRAFT = "patterns_draft"  # the session's own table for a batch that the driver holds
 SHORT_ROWS = 1_000  # batches of at most so many records take the short way
 SHORT_BYTES = 512 << 20  # and never more than this in the driver
@@ -65,12 +67,12 @@ class PostgresSink:
     """One table, which exists with the columns that the rows bring."""
 
     def __init__(
-        self, spark: SparkSession, database: Database, job: str, target: Target, max_record_bytes: int
+        self, spark: SparkSession, database: Database, job: str, target: Target, max_record_bytes: int, epoch: int = 0
     ) -> None:
-        """Raises DependencyMissing for a database, table or unique index that is not there."""
+        """`epoch` is the lease's. Raises DependencyMissing for a database, table or unique index that is not there."""
         self._spark, self._database, self._target = spark, database, target
         self.name = f"table {target.table} at {database.address}"
-        self._prefix = f"s{hashlib.sha1(job.encode()).hexdigest()[:12]}_"
+        self._prefix, self._epoch = f"s{hashlib.sha1(job.encode()).hexdigest()[:12]}_", epoch
         self._short = min(SHORT_ROWS, SHORT_BYTES // max_record_bytes)
         self._columns = self._described()
         self._staged: Staged | None = None
@@ -117,7 +119,7 @@ class PostgresSink:
         return moved
 
     def _by_tasks(self, rows: DataFrame, columns: list[str], mark: Mark) -> Tasks:
-        table = f"{self._prefix}{mark.batch_id}_{uuid4().hex[:8]}"
+        table = f"{self._of_epoch(self._epoch)}{mark.batch_id}_{uuid4().hex[:8]}"
         staging = sql.Identifier(STAGING, table)
         with self._database.transaction() as cursor:
             cursor.execute(statements.create(staging, self._target, columns, self._columns, temporary=False))
@@ -173,14 +175,16 @@ class PostgresSink:
         return columns
 
     def _sweep(self) -> None:
-        """What an earlier run, or an earlier attempt at the batch, left in the staging."""
+        """What this instance, or one before it, left in the staging, and whoever still fills it; never a successor's."""
         with self._database.transaction() as cursor:
-            cursor.execute(
-                "SELECT tablename FROM pg_tables WHERE schemaname = %s AND starts_with(tablename, %s)",
-                (STAGING, self._prefix),
-            )
+            cursor.execute(STAGED, (STAGING, self._prefix, self._of_epoch(self._epoch + 1)))
             for (table,) in cursor.fetchall():
+                cursor.execute(END_COPIES, (f"{STAGING}.{table}",))
                 cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(STAGING, table)))
+
+    def _of_epoch(self, epoch: int) -> str:
+        """How the names of an epoch's staging tables begin: in its order, so that an earlier instance's come first."""
+        return f"{self._prefix}{epoch:010d}_"
 
 
 def _columns(cursor: Cursor, table: str) -> list[str]:
