@@ -26,10 +26,10 @@ def found(spark: SparkSession, config: JobConfig, wanted: datetime | Positions) 
     """An offset a partition of the source's topics. Raises ConfigError, DependencyMissing."""
     from jobs.core import kafka, sources
 
-    source, broker = config.source.kafka, config.kafka
-    if not source or not broker:
+    broker = config.kafka
+    if not config.source.kafka or not broker:
         raise _wrong("JOB", config.job, "a job with a kafka source: others know offsets by their own checkpoint alone")
-    topics = sources.subscribed(spark, broker, source)
+    topics = sources.subscribed(spark, config)
     if isinstance(wanted, datetime):
         return kafka.at_time(spark, broker, topics, int(wanted.timestamp() * 1000))
     check(wanted, kafka.spans(spark, broker, topics))
