@@ -2,6 +2,8 @@
 
 LETTER    `_topic, _partition, _offset, _timestamp` of the record, key, value, headers as it had them; reason, detail, job,
           attempt, rejected_at; `sent`, the headers of the dead letter
+LISTED    topic, partition, offset, timestamp, reason, detail, attempt, rejected_at, bytes
+SHOWN     the same without bytes, then job, key, value, headers
 A record that was redriven and rejected again has a dead letter for each attempt, and a batch that ran again may have sent
 one twice: `current` keeps the newest of each record. A record may have headers of these names itself: ours come last.
 """
@@ -12,16 +14,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
 from jobs.core import kafka
 from jobs.core.config import JobConfig
-from jobs.core.dead_letters import FIRST_ADDED, spring_headers
+from jobs.core.dead_letters import DEAD_LETTER, FIRST_ADDED, spring_headers
 from jobs.core.sinks.tables import DeltaTableSink
 from jobs.core.sources import COORDINATES
 
+WHY = ["reason", "detail", "attempt", "rejected_at"]
+AGE = ["rejected_at", *COORDINATES]
+RFC_3339 = "yyyy-MM-dd'T'HH:mm:ss.SSSXXX"
 LATEST_MS = 253402300799999  # the end of the year 9999
 
 
@@ -34,15 +39,16 @@ class Wanted:
     limit: int | None = None
 
 
-def read(spark: SparkSession, config: JobConfig) -> DataFrame | None:
-    """LETTER of a job, several a record where it was rejected several times; None where there is no place for them."""
+def read(spark: SparkSession, config: JobConfig) -> DataFrame:
+    """LETTER of a job, several a record where it was rejected several times."""
     place = config.dead_letters
-    if place and place.delta:
-        table = DeltaTableSink(spark, str(place.delta.path))
-        found = table.rows().withColumn("sent", spring_headers()) if table.exists() else None
+    if place and place.kafka:
+        found = dead_letter_topic(spark, config, place.kafka.topic)
     else:
-        found = dead_letter_topic(spark, config, place.kafka.topic) if place and place.kafka else None
-    return None if found is None else found.filter(F.col("job") == config.job)
+        table = DeltaTableSink(spark, str(place.delta.path)) if place and place.delta else None
+        rows = table.rows() if table and table.exists() else spark.createDataFrame([], DEAD_LETTER)
+        found = rows.withColumn("sent", spring_headers())
+    return found.filter(F.col("job") == config.job)
 
 
 def current(letters: DataFrame) -> DataFrame:
@@ -52,10 +58,47 @@ def current(letters: DataFrame) -> DataFrame:
 
 
 def chosen(letters: DataFrame, wanted: Wanted) -> DataFrame:
-    """LETTER -> LETTER that are meant, but for the limit."""
+    """LETTER -> LETTER, the current ones that are meant, but for the limit."""
+    found = current(letters)
     if wanted.reasons:
-        letters = letters.filter(F.col("reason").isin(*wanted.reasons))
-    return letters.filter(F.col("rejected_at") >= F.lit(wanted.since)) if wanted.since else letters
+        found = found.filter(F.col("reason").isin(*wanted.reasons))
+    return found.filter(F.col("rejected_at") >= F.lit(wanted.since)) if wanted.since else found
+
+
+def oldest(letters: DataFrame, limit: int | None) -> DataFrame:
+    """At most so many of them."""
+    return letters if limit is None else letters.orderBy(*AGE).limit(limit)
+
+
+def listed(letters: DataFrame, wanted: Wanted) -> DataFrame:
+    """LETTER -> LISTED, oldest first."""
+    slim = letters.select(*COORDINATES, "_timestamp", F.length("value").alias("bytes"), *WHY)
+    return oldest(chosen(slim, wanted), wanted.limit).orderBy(*AGE).select(*shown(), "bytes")
+
+
+def at(letters: DataFrame, topic: str, partition: int, offset: int) -> Row | None:
+    """SHOWN: the current dead letter of one record."""
+    is_it = (F.col("_topic") == topic) & (F.col("_partition") == partition) & (F.col("_offset") == offset)
+    return current(letters.filter(is_it)).select(*shown(), "job", "key", "value", "headers").first()
+
+
+def counted(letters: DataFrame, wanted: Wanted) -> list[Row]:
+    """reason, attempt, day, n: a row for each that there is."""
+    slim = letters.select(*COORDINATES, "_timestamp", *WHY)
+    day = F.date_format("rejected_at", "yyyy-MM-dd").alias("day")
+    return (
+        oldest(chosen(slim, wanted), wanted.limit)
+        .groupBy("reason", "attempt", day)
+        .agg(F.count(F.lit(1)).alias("n"))
+        .collect()
+    )
+
+
+def shown() -> list[Column]:
+    """topic, partition, offset, timestamp, reason, detail, attempt, rejected_at, with times as text."""
+    place = [F.col(name).alias(name[1:]) for name in COORDINATES]
+    when = {name: F.date_format(name, RFC_3339).alias(name.lstrip("_")) for name in ("_timestamp", "rejected_at")}
+    return [*place, when["_timestamp"], *map(F.col, ("reason", "detail", "attempt")), when["rejected_at"]]
 
 
 def dead_letter_topic(spark: SparkSession, config: JobConfig, topic: str) -> DataFrame:
