@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from pyspark.sql import DataFrame, SparkSession
@@ -21,9 +21,11 @@ from pyspark.sql.observation import Observation
 
 from jobs.core import classify, dead_letters, doubt
 from jobs.core.checkpoint import Checkpoint
+from jobs.core.dead_letters import ATTEMPT
 from jobs.core.ledger import Books, Counts, Entry
 from jobs.core.parking import Parking
 from jobs.core.reasons import WAITING
+from jobs.core.redriven import Again, Redrive
 from jobs.core.sinks import Mark, Sink
 from jobs.core.sources import COORDINATES
 
@@ -66,6 +68,7 @@ class MicroBatch:
     in_doubt: bool = False  # whether the next batch was planned by an earlier run that may have written some of it
     doubt: dict[str, str] = field(default_factory=dict)  # after a recovery: until where every batch is in doubt
     phase: Callable[[str], AbstractContextManager[None]] = _untimed  # times a part of a batch, by name
+    redrive: Redrive | None = None
     _rejecting: bool = False  # whether the last batch rejected something: then the next one is kept for a second pass
 
     def run(self, records: DataFrame, batch_id: int) -> None:
@@ -94,35 +97,47 @@ class MicroBatch:
         return Mark(self.job, str(query_id), batch_id, start, end)
 
     def _write(self, records: DataFrame, mark: Mark) -> Entry:
-        now, keep = self.clock(), self._rejecting
+        now, redrive = self.clock(), self.redrive if self.redrive and self.redrive.within(mark) else None
+        keep = self._rejecting or redrive is not None
         decoded = self.decode(records, now, keep)
         if keep:
             decoded = decoded.persist()
         try:
-            counts = self._good(decoded, mark)
-            missing = counts.read - counts.written - counts.filtered
-            reasons = self._rejects(decoded if keep else self.decode(records, now, True), mark, now) if missing else {}
+            with redrive.sorted(decoded, mark, self.outlets.good) if redrive else nullcontext(Again(decoded)) as again:
+                counts = self._good(again, mark)
+                missing = counts.read - counts.written - counts.filtered - counts.duplicate
+                whole = again if keep else Again(self.decode(records, now, True))
+                reasons, rejected_again = self._rejects(whole, mark, now) if missing else ({}, 0)
             if self.in_doubt and self.outlets.parked:
                 self.outlets.parked.settle_held(self.outlets.good.held(), mark, now)
         finally:
             if keep:
                 decoded.unpersist()
         self._rejecting = missing > 0
-        return self._entry(mark, counts, missing, reasons, now)
+        return self._entry(mark, replace(counts, rejected_again=rejected_again), missing, reasons, now)
 
-    def _good(self, decoded: DataFrame, mark: Mark) -> Counts:
+    def _good(self, again: Again, mark: Mark) -> Counts:
         """Writes what is good; counts what was read, written and filtered in the same pass."""
-        seen, done = Observation(), Observation()
+        decoded, seen, done = again.rows, Observation(), Observation()
         held = self._held(mark)
         already = decoded.filter("_reason IS NULL").join(held, COORDINATES, "left_semi").count() if held else 0
         read = decoded.observe(seen, F.count(F.lit(1)).alias("read"), F.count("_reason").alias("rejected"))
-        outcome = self.transform(_without(read.filter("_reason IS NULL"), held))
-        counted = outcome.observe(done, F.count(F.lit(1)).alias("total"), F.count("_reason").alias("rejected"))
+        outcome = again.tried(self.transform(_without(read.filter("_reason IS NULL"), held)))
+        redriven = F.count_if((F.col(ATTEMPT) > 1) & F.col("_reason").isNull()).alias("redriven")
+        counted = outcome.observe(
+            done, F.count(F.lit(1)).alias("total"), F.count("_reason").alias("rejected"), redriven
+        )
         with self.phase("write"):
             self.outlets.good.append(classify.good(counted), mark)
         before, after = seen.get, done.get
         filtered = before["read"] - before["rejected"] - already - after["total"]
-        return Counts(before["read"], already + after["total"] - after["rejected"], filtered)
+        return Counts(
+            before["read"] + again.already + again.duplicate,
+            already + again.already + after["total"] - after["rejected"],
+            filtered,
+            duplicate=again.duplicate,
+            redriven=again.already + after["redriven"],
+        )
 
     def _held(self, mark: Mark) -> DataFrame | None:
         """Coordinates of what the sink already holds of a batch in doubt."""
@@ -130,12 +145,14 @@ class MicroBatch:
         held = self.outlets.good.held() if unsure else None
         return None if held is None else mark.narrow(held)
 
-    def _rejects(self, decoded: DataFrame, mark: Mark, now: datetime) -> dict[str, int]:
-        """Parks the waiting and writes the rest as dead letters; counts by reason."""
-        fresh = _without(decoded.filter("_reason IS NULL"), self._held(mark))
-        failed = classify.rejected(decoded).unionByName(classify.rejected(self.transform(fresh))).persist()
+    def _rejects(self, again: Again, mark: Mark, now: datetime) -> tuple[dict[str, int], int]:
+        """Parks the waiting and writes the rest as dead letters; counts by reason, and those that were dead letters before."""
+        fresh = _without(again.rows.filter("_reason IS NULL"), self._held(mark))
+        failed = classify.rejected(again.rows).unionByName(classify.rejected(self.transform(fresh)))
+        failed = again.tried(failed).persist()
         try:
-            reasons = {row["_reason"]: row["count"] for row in failed.groupBy("_reason").count().collect()}
+            told = failed.groupBy("_reason").agg(F.count(F.lit(1)), F.count_if(F.col(ATTEMPT) > 1)).collect()
+            reasons = {reason: count for reason, count, _ in told}
             waiting, dead = failed.filter(F.col("_reason") == WAITING), failed.filter(F.col("_reason") != WAITING)
             if self.outlets.parked and WAITING in reasons:
                 self.outlets.parked.park(waiting, mark, now, self.in_doubt)
@@ -144,11 +161,12 @@ class MicroBatch:
                     dead_letters.send(self.outlets.dead, dead_letters.letters(dead, self.job), mark, self.in_doubt)
         finally:
             failed.unpersist()
-        return reasons
+        return reasons, sum(repeated for *_, repeated in told)
 
     def _entry(self, mark: Mark, counts: Counts, missing: int, reasons: dict[str, int], now: datetime) -> Entry:
         parked = reasons.pop(WAITING, 0)
-        whole = Counts(counts.read, counts.written, counts.filtered, sum(reasons.values()), parked)
+        fallen = sum(reasons.values()) - counts.rejected_again - counts.redriven
+        whole = replace(counts, dead_letters=fallen, parked=parked)
         if not whole.balanced():
             raise RuntimeError(
                 f"batch {mark.batch_id} does not add up: {whole}, {missing} were rejected on the first pass"

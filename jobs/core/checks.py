@@ -202,6 +202,8 @@ def needs(config: JobConfig) -> Iterator[Finding]:
     letters = config.dead_letters
     if config.kafka is None and (config.source.kafka or (letters and letters.kafka)):
         yield Finding(("kafka",), "required for a source or dead letters in Kafka: kafka.bootstrap_servers")
+    if letters and letters.redrive and not config.source.kafka:
+        yield Finding(("dead_letters", "redrive"), "only with a kafka source: dead letters come again by a topic")
     if letters is None and config.source.decoded:
         yield Finding(("dead_letters",), "required where records are decoded: kafka.topic or delta.path")
 

@@ -190,11 +190,20 @@ class DeltaDeadLetters(Settings):
     path: DataPath
 
 
+class Redrive(Settings):
+    """Where `patterns dead-letters redrive` sends dead letters: the job reads `topic` beside its source's."""
+
+    topic: Topic  # this job's own
+    max_attempts: Count = 3  # the first reading counts
+    parking_topic: Topic  # for a dead letter that was tried so often
+
+
 class DeadLetters(Settings):
     """Exactly one of kafka and delta."""
 
     kafka: KafkaDeadLetters | None = None
     delta: DeltaDeadLetters | None = None
+    redrive: Redrive | None = None
 
     def findings(self) -> Findings:
         return checks.one_of(self, "kafka", "delta")

@@ -23,7 +23,10 @@ DEAD_LETTER = """
     key BINARY, value BINARY, headers ARRAY<STRUCT<key: STRING, value: BINARY>>,
     reason STRING, detail STRING, job STRING, attempt INT, rejected_at TIMESTAMP
 """
+FIRST_ADDED = "kafka_dlt-original-topic"  # the last header of this name is the first one that is not the record's own
 REQUEST_BYTES = 64 << 20  # the broker's limit decides what is too large, not this client's
+IDENTITY = [*COORDINATES, "attempt"]  # of a dead letter
+ATTEMPT = "_attempt"  # how often a record was tried: 1, and one more each time that it was redriven
 EXCEPTION = "jobs.core.reasons."  # where Spring has a Java class name
 
 
@@ -46,6 +49,14 @@ class KafkaDeadLetters:
         return None
 
 
+class DeltaDeadLetters(DeltaTableSink):
+    """Appends dead letters to a Delta table."""
+
+    def held(self) -> DataFrame | None:
+        """With the attempt: a record that was redriven and rejected again has several."""
+        return self.rows().select(*IDENTITY) if self.exists() else None
+
+
 def sink(spark: SparkSession, config: JobConfig, lease: Lease) -> Sink | None:
     """Where this job's dead letters go. Raises DependencyMissing for a topic that is not there."""
     target = config.dead_letters
@@ -56,11 +67,11 @@ def sink(spark: SparkSession, config: JobConfig, lease: Lease) -> Sink | None:
         kafka.check(spark, config.kafka, [target.kafka.topic])
         return KafkaDeadLetters(config.kafka, target.kafka.topic)
     assert target.delta, "the config has exactly one place for dead letters"
-    return DeltaTableSink(spark, target.delta.path, lease=lease)
+    return DeltaDeadLetters(spark, target.delta.path, lease=lease)
 
 
 def letters(rejected: DataFrame, job: str) -> DataFrame:
-    """DECODED with a reason -> DEAD_LETTER."""
+    """Rejected rows with their attempt -> DEAD_LETTER."""
     return rejected.select(
         "_topic",
         "_partition",
@@ -72,7 +83,7 @@ def letters(rejected: DataFrame, job: str) -> DataFrame:
         F.col("_reason").alias("reason"),
         F.col("_detail").alias("detail"),
         F.lit(job).alias("job"),
-        F.lit(1).alias("attempt"),
+        F.col(ATTEMPT).alias("attempt"),
         F.current_timestamp().alias("rejected_at"),
     )
 
@@ -80,25 +91,41 @@ def letters(rejected: DataFrame, job: str) -> DataFrame:
 def send(place: Sink, rows: DataFrame, mark: Mark, in_doubt: bool = False) -> None:
     """Writes DEAD_LETTER; a batch in doubt leaves out what is there already."""
     held = place.held() if in_doubt else None
-    place.append(rows if held is None else rows.join(mark.narrow(held), COORDINATES, "left_anti"), mark)
+    place.append(rows if held is None else rows.join(mark.narrow(held), IDENTITY, "left_anti"), mark)
 
 
 def spring_headers() -> Column:
     """The record's own headers, then where it came from and why."""
-    added = [
-        _header("kafka_dlt-original-topic", _text("_topic")),
+    why = [
+        _header("kafka_dlt-exception-fqcn", _bytes(F.concat(F.lit(EXCEPTION), F.col("reason")))),
+        _header("kafka_dlt-exception-message", _bytes(F.coalesce(F.col("detail"), F.col("reason")))),
+        _header("patterns-reason", _text("reason")),
+    ]
+    return _with(*_origin(), *why, *_tried(F.col("attempt")))
+
+
+def redriven_headers() -> Column:
+    """The record's own headers, then where it first came from and that it is tried once more."""
+    return _with(*_origin(), *_tried(F.col("attempt") + 1))
+
+
+def _with(*added: Column) -> Column:
+    own = F.coalesce(F.col("headers"), F.array().cast("array<struct<key: string, value: binary>>"))
+    return F.concat(own, F.array(*added))
+
+
+def _origin() -> list[Column]:
+    return [
+        _header(FIRST_ADDED, _text("_topic")),
         _header("kafka_dlt-original-partition", _big_endian("_partition", 4)),
         _header("kafka_dlt-original-offset", _big_endian("_offset", 8)),
         _header("kafka_dlt-original-timestamp", _big_endian_of(F.unix_millis("_timestamp"), 8)),
         _header("kafka_dlt-original-timestamp-type", _bytes(F.lit("CreateTime"))),
-        _header("kafka_dlt-exception-fqcn", _bytes(F.concat(F.lit(EXCEPTION), F.col("reason")))),
-        _header("kafka_dlt-exception-message", _bytes(F.coalesce(F.col("detail"), F.col("reason")))),
-        _header("patterns-reason", _text("reason")),
-        _header("patterns-job", _text("job")),
-        _header("patterns-attempt", _bytes(F.col("attempt").cast("string"))),
     ]
-    own = F.coalesce(F.col("headers"), F.array().cast("array<struct<key: string, value: binary>>"))
-    return F.concat(own, F.array(*added))
+
+
+def _tried(attempt: Column) -> list[Column]:
+    return [_header("patterns-job", _text("job")), _header("patterns-attempt", _bytes(attempt.cast("string")))]
 
 
 def _header(key: str, value: Column) -> Column:

@@ -22,7 +22,7 @@ from jobs.core.files import Folder
 LEDGER = """
     seq BIGINT, kind STRING, job STRING, query_id STRING, batch_id BIGINT, start STRING, end STRING,
     counts STRUCT<read: BIGINT, written: BIGINT, filtered: BIGINT, dead_letters: BIGINT, parked: BIGINT,
-                  superseded: BIGINT>,
+                  superseded: BIGINT, duplicate: BIGINT, redriven: BIGINT, rejected_again: BIGINT>,
     reasons MAP<STRING, BIGINT>, note MAP<STRING, STRING>, written_at STRING
 """
 SEGMENT = 100
@@ -32,18 +32,31 @@ CONTINUED = ("batch", RECOVERY)  # kinds of records that a checkpoint has to con
 
 @dataclass(frozen=True)
 class Counts:
-    """Outcomes of the records of one batch."""
+    """Outcomes of the records of one batch, one a record.
+
+    A record of the redrive topic stands for an earlier one: it is `redriven` where that one is no longer a dead letter,
+    which takes it off `dead_letters`, else `rejected_again`. So sums over a ledger are what is so now.
+    """
 
     read: int = 0
     written: int = 0
     filtered: int = 0
-    dead_letters: int = 0
+    dead_letters: int = 0  # less those that were redriven
     parked: int = 0
     superseded: int = 0  # by a newer version of the same key, in the batch or in the sink
+    duplicate: int = 0  # redriven although the sink has it already, or twice in the batch
+    redriven: int = 0
+    rejected_again: int = 0
 
     @property
     def outcomes(self) -> int:
-        return self.written + self.filtered + self.dead_letters + self.parked + self.superseded
+        again = self.duplicate + self.redriven + self.rejected_again
+        return self.written + self.filtered + self.dead_letters + self.parked + self.superseded + again
+
+    @property
+    def letters(self) -> int:
+        """Dead letters that the batch has sent."""
+        return self.dead_letters + self.redriven + self.rejected_again
 
     def balanced(self) -> bool:
         return self.read == self.outcomes

@@ -79,7 +79,7 @@ class Metrics:
 
     def batch(self, entry: Entry) -> None:
         """One record of the ledger, of a batch or of a release."""
-        for name, count in asdict(entry.counts).items():
+        for name, count in {**asdict(entry.counts), "dead_letters": entry.counts.letters}.items():
             self._records.labels(self.job, name if count >= 0 else RELEASED).inc(abs(count))
         for reason, count in entry.reasons.items():
             self._dead.labels(self.job, reason).inc(count)

@@ -13,7 +13,7 @@ from jobs.core.errors import Problem
 from jobs.core.problems import Finding
 
 if TYPE_CHECKING:
-    from jobs.core.config import JobConfig, Join, Reference
+    from jobs.core.config import JobConfig, Join, KafkaSource, Reference
 
 Path = tuple[str, ...]
 CHECKPOINT: Path = ("checkpoint",)
@@ -21,16 +21,31 @@ LEDGER: Path = ("ledger",)
 
 
 def topics(config: JobConfig) -> Iterator[Finding]:
-    """A job does not read its own dead letters."""
-    source = config.source.kafka
-    target = config.dead_letters.kafka if config.dead_letters else None
-    if not source or not target:
-        return
+    """A source does not read where dead letters go, and each of their topics is another one."""
+    places = _letter_topics(config)
+    for path, topic in places.items():
+        if config.source.kafka and _reads(config.source.kafka, topic):
+            yield Finding(path, f"a topic that the source does not read ({config.source.kafka.topic_pattern or topic})")
+    for (path, topic), (other, beside) in combinations(places.items(), 2):
+        if topic == beside:
+            yield Finding(other, f"a topic apart from {'.'.join(path)} ({topic})")
+
+
+def _letter_topics(config: JobConfig) -> dict[Path, str]:
+    letters = config.dead_letters
+    kafka, redrive = (letters.kafka, letters.redrive) if letters else (None, None)
+    places = {
+        ("dead_letters", "kafka", "topic"): kafka.topic if kafka else None,
+        ("dead_letters", "redrive", "topic"): redrive.topic if redrive else None,
+        ("dead_letters", "redrive", "parking_topic"): redrive.parking_topic if redrive else None,
+    }
+    return {path: topic for path, topic in places.items() if topic is not None}
+
+
+def _reads(source: KafkaSource, topic: str) -> bool:
     given = [source.topic] if isinstance(source.topic, str) else source.topic or []
     pattern = source.topic_pattern
-    if target.topic in given or (pattern is not None and re.fullmatch(pattern, target.topic)):
-        path = ("dead_letters", "kafka", "topic")
-        yield Finding(path, f"a topic that the source does not read ({pattern or target.topic})")
+    return topic in given or (pattern is not None and re.fullmatch(pattern, topic) is not None)
 
 
 def folders(config: JobConfig, reference: Reference | None = None, join: Join | None = None) -> Iterator[Finding]:

@@ -61,10 +61,9 @@ def record(config: JobConfig, last: Entry | None, at: str | None, source_ends: s
 
 def source_end(spark: SparkSession, config: JobConfig) -> str:
     """Where the source ends now, as the ledger writes offsets."""
-    source = config.source.kafka
-    if not source or not config.kafka:
+    if not config.source.kafka or not config.kafka:
         return doubt.FOR_GOOD
-    spans = kafka.spans(spark, config.kafka, sources.subscribed(spark, config.kafka, source))
+    spans = kafka.spans(spark, config.kafka, sources.subscribed(spark, config))
     ends = {topic: {str(p): after for p, (_, after) in partitions.items()} for topic, partitions in spans.items()}
     return json.dumps([ends], sort_keys=True)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from jobs.core import classify, dead_letters
 from jobs.core.batch import MicroBatch
+from jobs.core.dead_letters import ATTEMPT
 from jobs.core.ledger import Counts, Entry
 from jobs.core.parking import Parking
 from jobs.core.reasons import Reason
@@ -79,7 +81,11 @@ class Release:
         if written:
             self._batch.outlets.good.append(classify.good(hits.drop("parked_at")), mark)
         if lost and self._batch.outlets.dead:
-            dead_letters.send(self._batch.outlets.dead, dead_letters.letters(expired, self._batch.job), mark)
+            dead_letters.send(
+                self._batch.outlets.dead,
+                dead_letters.letters(expired.withColumn(ATTEMPT, F.lit(1)), self._batch.job),
+                mark,
+            )
         return Counts(0, written + already, 0, lost, -(written + already + lost))
 
     def _mark(self) -> Mark:

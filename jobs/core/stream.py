@@ -31,6 +31,7 @@ from jobs.core.lease import Lease
 from jobs.core.ledger import Books, takeover
 from jobs.core.metrics import Metrics
 from jobs.core.parking import Parking, Wait
+from jobs.core.redriven import redrive
 from jobs.core.reference import Status
 from jobs.core.release import Release
 from jobs.core.sinks import Sink
@@ -218,6 +219,7 @@ def _start(
     batch = MicroBatch(
         config.job, checkpoint, ledger, outlets, decode, transform, clock, note, in_doubt, unsure, metrics.phase
     )
+    batch.redrive = redrive(spark, config, checkpoint.path)
     releases = [Release(batch, parking).tick] if parking else []
     if config.scaling.shuffle_partitions:
         spark.conf.set("spark.sql.shuffle.partitions", str(config.scaling.shuffle_partitions))

@@ -12,10 +12,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import reduce
 from json import dumps, loads
 from typing import Protocol
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 
@@ -40,12 +41,11 @@ class Mark:
     def narrow(self, held: DataFrame) -> DataFrame:
         """Rows that may be of this write, for data skipping; all of them where offsets are not Kafka's."""
         start, end = (_by_partition(side) for side in (self.start, self.end))
-        if not end:
-            return held
-        lowest = min(start.get(place, 0) for place in end)
-        return held.filter(
-            F.col("_topic").isin(*{topic for topic, _ in end}) & F.col("_offset").between(lowest, max(end.values()))
-        )
+        spans: dict[str, list[int]] = {}
+        for place, offset in end.items():
+            spans.setdefault(place[0], []).extend([start.get(place, 0), offset])
+        inside = [(F.col("_topic") == topic) & F.col("_offset").between(min(s), max(s)) for topic, s in spans.items()]
+        return held.filter(reduce(Column.__or__, inside)) if inside else held
 
 
 class Sink(Protocol):

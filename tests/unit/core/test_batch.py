@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.core.batch import MicroBatch, Outlets
+from jobs.core.dead_letters import DeltaDeadLetters
 from jobs.core.doubt import FOR_GOOD, UNTIL
 from jobs.core.ledger import Counts, Entry
 from jobs.core.sinks import Mark
@@ -72,7 +73,7 @@ def even_ones(events: DataFrame) -> DataFrame:
 @pytest.fixture
 def batch(spark: SparkSession, tmp_path: Path) -> Callable[..., MicroBatch]:
     def made(transform: Callable[[DataFrame], DataFrame], **more: Any) -> MicroBatch:
-        good, dead = (DeltaTableSink(spark, str(tmp_path / name)) for name in ("good", "dead"))
+        good, dead = DeltaTableSink(spark, str(tmp_path / "good")), DeltaDeadLetters(spark, str(tmp_path / "dead"))
         outlets = Outlets(good, dead, None)
         fakes: dict[str, Any] = {"checkpoint": FakeCheckpoint(), "ledger": FakeLedger(**more.pop("ledger", {}))}
         return MicroBatch(

@@ -27,7 +27,19 @@ def batch(number: int) -> Entry:
 
 def test_a_record_is_read_back_whole(spark: SparkSession, tmp_path: Path) -> None:
     ledger(spark, tmp_path, ENTRY)
-    row = (0, "batch", "join", "q1", 0, "[null]", "[1]", (3, 1, 1, 1, 0, 0), {"FUTURE": 1}, {}, "2026-01-01T00:00:00")
+    row = (
+        0,
+        "batch",
+        "join",
+        "q1",
+        0,
+        "[null]",
+        "[1]",
+        (3, 1, 1, 1, 0, 0, 0, 0, 0),
+        {"FUTURE": 1},
+        {},
+        "2026-01-01T00:00:00",
+    )
     assert_df_equality(
         read(spark, str(tmp_path / "ledger")), spark.createDataFrame([row], LEDGER), ignore_nullable=True
     )
