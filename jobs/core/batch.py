@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.observation import Observation
 
@@ -24,10 +24,12 @@ from jobs.core.checkpoint import Checkpoint
 from jobs.core.ledger import Books, Counts, Entry
 from jobs.core.parking import Parking
 from jobs.core.reasons import WAITING
+from jobs.core.session import overridden
 from jobs.core.sinks import Mark, Sink
 from jobs.core.sources import COORDINATES
 
-ADAPTIVE = "spark.sql.adaptive.enabled"
+# Adaptive execution drops a join whose one side turns out empty, and with it what `observe` counted below it.
+NOT_ADAPTIVE = ("spark.sql.adaptive.enabled", "false")
 Transform = Callable[[DataFrame], DataFrame]
 Clock = Callable[[], datetime]
 log = logging.getLogger(__name__)
@@ -73,7 +75,7 @@ class MicroBatch:
         mark = self._mark(batch_id)
         after = doubt.lasting(self.doubt, mark.end)
         if not self.ledger.holds(mark.query_id, batch_id):
-            with not_adaptive(records.sparkSession):
+            with overridden(records.sparkSession, *NOT_ADAPTIVE):
                 self._attempt(records, mark)
         self.doubt, self.in_doubt = after, bool(after)
 
@@ -160,14 +162,3 @@ class MicroBatch:
 
 def _without(rows: DataFrame, held: DataFrame | None) -> DataFrame:
     return rows if held is None else rows.join(held, COORDINATES, "left_anti")
-
-
-@contextmanager
-def not_adaptive(spark: SparkSession) -> Iterator[None]:
-    """Adaptive execution drops a join whose one side turns out empty, and with it what `observe` counted below it."""
-    before = spark.conf.get(ADAPTIVE)
-    spark.conf.set(ADAPTIVE, "false")
-    try:
-        yield
-    finally:
-        spark.conf.set(ADAPTIVE, str(before))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PrivateAttr
 
-from jobs.core import checks, monitoring, overlaps
+from jobs.core import checks, checks_sinks, monitoring, overlaps
 from jobs.core.connections import Breaker, Findings, Kafka, KafkaSecurity, Postgres, Retry, Settings
 from jobs.core.errors import ConfigError, Problem
 from jobs.core.monitoring import Monitoring, Ready
@@ -160,6 +160,25 @@ class PostgresSink(Settings):
         return checks.upsert(self)
 
 
+class KafkaSink(Settings):
+    """Topics that exist, with what stands where in a record."""
+
+    topic: Topic | None = None
+    topic_column: Column | None = None  # names a row's topic, one of `topics`
+    topics: list[Topic] = Field(default_factory=list)
+    key: list[Column] = Field(default_factory=list)  # one column: its text or bytes; several: a JSON object
+    headers: dict[Line, Column] = Field(default_factory=dict)
+    value: Column = "json"  # a column's text or bytes; json: all columns, as an object
+
+    @property
+    def names(self) -> list[str]:
+        """Every topic that a row may go to."""
+        return [self.topic] if self.topic else self.topics
+
+    def findings(self) -> Findings:
+        return checks_sinks.routes(self)
+
+
 class ConsoleSink(Settings):
     rows: Count = 20
 
@@ -169,16 +188,17 @@ class MemorySink(Settings):
 
 
 class Sink(Settings):
-    """Exactly one of delta, parquet, postgres, console and memory."""
+    """Exactly one of delta, parquet, postgres, kafka, console and memory."""
 
     delta: DeltaSink | None = None
     parquet: ParquetSink | None = None
     postgres: PostgresSink | None = None
+    kafka: KafkaSink | None = None
     console: ConsoleSink | None = None
     memory: MemorySink | None = None
 
     def findings(self) -> Findings:
-        return checks.one_of(self, "delta", "parquet", "postgres", "console", "memory")
+        return checks.one_of(self, "delta", "parquet", "postgres", "kafka", "console", "memory")
 
 
 class KafkaDeadLetters(Settings):

@@ -13,7 +13,7 @@ from jobs.core.errors import Problem
 from jobs.core.problems import Finding
 
 if TYPE_CHECKING:
-    from jobs.core.config import JobConfig, Join, Reference
+    from jobs.core.config import JobConfig, Join, KafkaSource, Reference
 
 Path = tuple[str, ...]
 CHECKPOINT: Path = ("checkpoint",)
@@ -21,16 +21,15 @@ LEDGER: Path = ("ledger",)
 
 
 def topics(config: JobConfig) -> Iterator[Finding]:
-    """A job does not read its own dead letters."""
-    source = config.source.kafka
-    target = config.dead_letters.kafka if config.dead_letters else None
-    if not source or not target:
-        return
-    given = [source.topic] if isinstance(source.topic, str) else source.topic or []
-    pattern = source.topic_pattern
-    if target.topic in given or (pattern is not None and re.fullmatch(pattern, target.topic)):
-        path = ("dead_letters", "kafka", "topic")
-        yield Finding(path, f"a topic that the source does not read ({pattern or target.topic})")
+    """A job does not read what it writes, and no topic gets two kinds of records."""
+    written = list(_topics_written(config))
+    for path, topic in written:
+        pattern = config.source.kafka.topic_pattern if config.source.kafka else None
+        if _reads(config.source.kafka, topic):
+            yield Finding(path, f"a topic that the source does not read ({pattern or topic})")
+    for (path, topic), (other, beside) in combinations(written, 2):
+        if topic == beside:
+            yield Finding(path, f"a topic apart from {'.'.join(other)} ({beside})")
 
 
 def folders(config: JobConfig, reference: Reference | None = None, join: Join | None = None) -> Iterator[Finding]:
@@ -50,6 +49,23 @@ def shared_checkpoints(configs: Mapping[str, JobConfig]) -> list[Problem]:
         for path, place in _written(beside, getattr(beside, "join", None)).items()
         if overlap(config.checkpoint, place) and (path != CHECKPOINT or name < other)  # what is mutual is told once
     ]
+
+
+def _topics_written(config: JobConfig) -> Iterator[tuple[Path, str]]:
+    letters, sink = config.dead_letters, config.sink.kafka
+    if letters and letters.kafka:
+        yield ("dead_letters", "kafka", "topic"), letters.kafka.topic
+    if sink and sink.topic:
+        yield ("sink", "kafka", "topic"), sink.topic
+    for number, topic in enumerate(sink.topics if sink else []):
+        yield ("sink", "kafka", "topics", str(number)), topic
+
+
+def _reads(source: KafkaSource | None, topic: str) -> bool:
+    if source is None:
+        return False
+    given = [source.topic] if isinstance(source.topic, str) else source.topic or []
+    return topic in given or (source.topic_pattern is not None and bool(re.fullmatch(source.topic_pattern, topic)))
 
 
 def overlap(place: str, other: str) -> bool:

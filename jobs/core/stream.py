@@ -30,7 +30,7 @@ from jobs.core.parking import Parking
 from jobs.core.reference import Status
 from jobs.core.release import Release
 from jobs.core.sinks import Sink
-from jobs.core.sinks.places import folders, place
+from jobs.core.sinks.places import fitting, folders, place
 from jobs.core.values import Duration
 from jobs.core.watch import Watch
 
@@ -179,7 +179,17 @@ def start(
     unsure = doubt.lasting(last.note, last.end) if last else {}
     in_doubt = bool(unsure) or _in_doubt(checkpoint, ledger)
     batch = MicroBatch(
-        config.job, checkpoint, ledger, outlets, decode, transform, clock, note, in_doubt, unsure, metrics.phase
+        config.job,
+        checkpoint,
+        ledger,
+        outlets,
+        decode,
+        lambda events: fitting(config, transform(events)),
+        clock,
+        note,
+        in_doubt,
+        unsure,
+        metrics.phase,
     )
     releases = [Release(batch, parking).tick] if parking else []
     if config.scaling.shuffle_partitions:

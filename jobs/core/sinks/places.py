@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
+from jobs.core import doubt
 from jobs.core.config import JobConfig
 from jobs.core.ledger import Books, Ledger, Told, untold
 from jobs.core.ledger_postgres import PostgresLedger
 from jobs.core.postgres import Database
 from jobs.core.sinks import Sink
+from jobs.core.sinks.messages import routed
 from jobs.core.sinks.postgres import PostgresSink
 from jobs.core.sinks.tables import DeltaTableSink, ParquetSink
+from jobs.core.sinks.topics import KafkaSink
 from jobs.core.sinks.views import ConsoleSink, MemorySink
 
 
 def place(spark: SparkSession, config: JobConfig, told: Told = untold) -> tuple[Sink, Books]:
     """The sink that the config names, and its ledger, which tells of each record. Raises DependencyMissing."""
     if not config.sink.postgres:
-        return _sink(spark, config), Ledger(spark, ledger_path(config), told)
+        ledger = Ledger(spark, ledger_path(config), told)
+        return _sink(spark, config, ledger), ledger
     assert config.postgres, "a sink in PostgreSQL comes with a database"
     database = Database(config.postgres)
     table = PostgresSink(spark, database, config.job, config.sink.postgres, int(config.source.max_record_bytes))
     return table, PostgresLedger(database, config.job, table, told)
 
 
-def _sink(spark: SparkSession, config: JobConfig) -> Sink:
+def _sink(spark: SparkSession, config: JobConfig, ledger: Ledger) -> Sink:
     target = config.sink
+    if target.kafka:
+        assert config.kafka, "a sink in kafka comes with a broker"
+        return KafkaSink(spark, config.kafka, config.job, target.kafka, lambda: doubt.since(ledger.last_batch))
     if target.delta:
         return DeltaTableSink(spark, str(target.delta.path), target.delta.partition_by)
     if target.parquet:
@@ -34,6 +41,11 @@ def _sink(spark: SparkSession, config: JobConfig) -> Sink:
         return MemorySink(spark, target.memory.name)
     assert target.console, "the config has exactly one sink"
     return ConsoleSink(target.console.rows)
+
+
+def fitting(config: JobConfig, outcome: DataFrame) -> DataFrame:
+    """DECODED -> DECODED: what the sink has no place for gets a reason."""
+    return routed(outcome, config.sink.kafka) if config.sink.kafka else outcome
 
 
 def folders(config: JobConfig) -> list[str]:
