@@ -1,7 +1,7 @@
 """The audit: every record that was read has exactly one outcome, checked by query against source, sink and ledger.
 
-Written goes before dead letter, and dead letter before parked; what is none of them was filtered, and only as often as the
-ledger says. Works on a finished job and on a running one: it looks at the offsets that the ledger covers.
+Written goes before dead letter, dead letter before late, and late before parked; what is none of them was filtered, and only
+as often as the ledger says. Works on a finished job and on a running one: it looks at the offsets that the ledger covers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.core import kafka, sources
-from jobs.core.config import JobConfig
+from jobs.core.config import DeadLetters, JobConfig
 from jobs.core.doubt import positions
 from jobs.core.ledger import Counts, Entry
 from jobs.core.recovery import HOW, NOWHERE
@@ -24,7 +24,7 @@ from jobs.core.sinks.places import place
 from jobs.core.sinks.tables import DeltaTableSink
 from jobs.core.sources import COORDINATES
 
-OUTCOMES = ["written", "dead_letters", "parked"]
+OUTCOMES = ["written", "dead_letters", "late", "parked"]
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,11 @@ def audit(spark: SparkSession, config: JobConfig) -> Report:
 
 
 def outcomes(spark: SparkSession, config: JobConfig, sink: Sink) -> DataFrame:
-    """_topic, _partition, _offset, written, dead_letters, parked: how often each record is found where."""
+    """_topic, _partition, _offset, written, dead_letters, late, parked: how often each record is found where."""
     places = {
         "written": sink.records(),
-        "dead_letters": _dead(spark, config),
+        "dead_letters": letters(spark, config, config.dead_letters),
+        "late": letters(spark, config, config.source.late.to if config.source.late else None),
         "parked": _parked(spark, config),
     }
     found = [
@@ -121,13 +122,14 @@ def _ledger_checks(entries: list[Entry], counts: Counts) -> Iterator[Check]:
 def _sink_checks(config: JobConfig, sink: Sink, found: DataFrame, counts: Counts) -> Iterator[Check]:
     if sink.records() is None and not config.sink.postgres:  # nothing outlives the process
         return
-    dead_only = (F.col("written") == 0) & (F.col("dead_letters") > 0)
-    parked_only = (F.col("written") == 0) & (F.col("dead_letters") == 0)
+    unwritten = F.col("written") == 0
+    undelivered = unwritten & (F.col("dead_letters") == 0)
     asked = {
         "twice": F.count_if(F.col("written") > 1),
         "written": F.coalesce(F.sum("written"), F.lit(0)),
-        "dead_letters": F.count_if(dead_only),
-        "parked": F.count_if(parked_only),
+        "dead_letters": F.count_if(unwritten & (F.col("dead_letters") > 0)),
+        "late": F.count_if(undelivered & (F.col("late") > 0)),
+        "parked": F.count_if(undelivered & (F.col("late") == 0)),
     }
     row = found.agg(*(column.alias(name) for name, column in asked.items())).first()
     assert row is not None, "an aggregation without groups has one row"
@@ -137,11 +139,13 @@ def _sink_checks(config: JobConfig, sink: Sink, found: DataFrame, counts: Counts
         yield Check("sink: records written", counts.written, row["written"])
     if config.dead_letters:
         yield Check("dead letters: distinct records", counts.dead_letters, row["dead_letters"])
+    if config.source.late:
+        yield Check("late: distinct records", counts.late, row["late"])
     yield Check("parked: records still waiting", counts.parked, row["parked"])
 
 
-def _dead(spark: SparkSession, config: JobConfig) -> DataFrame | None:
-    place = config.dead_letters
+def letters(spark: SparkSession, config: JobConfig, place: DeadLetters | None) -> DataFrame | None:
+    """What this job has put in one place for records that were not written; None where there is nothing."""
     if place is None:
         return None
     if place.delta:

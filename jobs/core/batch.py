@@ -21,9 +21,10 @@ from pyspark.sql.observation import Observation
 
 from jobs.core import classify, dead_letters, doubt
 from jobs.core.checkpoint import Checkpoint
+from jobs.core.lateness import Lateness
 from jobs.core.ledger import Books, Counts, Entry
 from jobs.core.parking import Parking
-from jobs.core.reasons import WAITING
+from jobs.core.reasons import LATE, WAITING
 from jobs.core.session import overridden
 from jobs.core.sinks import Mark, Sink
 from jobs.core.sources import COORDINATES
@@ -51,6 +52,7 @@ class Outlets:
     good: Sink
     dead: Sink | None
     parked: Parking | None
+    late: Sink | None = None
 
 
 @dataclass
@@ -66,9 +68,11 @@ class MicroBatch:
     clock: Clock = utc_now
     note: Callable[[], dict[str, str]] = field(default=dict)
     in_doubt: bool = False  # whether the next batch was planned by an earlier run that may have written some of it
+    lateness: Lateness | None = None
     doubt: dict[str, str] = field(default_factory=dict)  # after a recovery: until where every batch is in doubt
     phase: Callable[[str], AbstractContextManager[None]] = _untimed  # times a part of a batch, by name
     _rejecting: bool = False  # whether the last batch rejected something: then the next one is kept for a second pass
+    _newest: int | None = None  # event time of the batch in hand, by its first pass
 
     def run(self, records: DataFrame, batch_id: int) -> None:
         """Handles one batch, or nothing if the ledger already holds it; after a failure it may be called again."""
@@ -97,13 +101,17 @@ class MicroBatch:
 
     def _write(self, records: DataFrame, mark: Mark) -> Entry:
         now, keep = self.clock(), self._rejecting
-        decoded = self.decode(records, now, keep)
+        decoded = self._decoded(records, mark, now, keep)
         if keep:
             decoded = decoded.persist()
         try:
             counts = self._good(decoded, mark)
             missing = counts.read - counts.written - counts.filtered
-            reasons = self._rejects(decoded if keep else self.decode(records, now, True), mark, now) if missing else {}
+            reasons = (
+                self._rejects(decoded if keep else self._decoded(records, mark, now, True), mark, now)
+                if missing
+                else {}
+            )
             if self.in_doubt and self.outlets.parked:
                 self.outlets.parked.settle_held(self.outlets.good.held(), mark, now)
         finally:
@@ -112,17 +120,26 @@ class MicroBatch:
         self._rejecting = missing > 0
         return self._entry(mark, counts, missing, reasons, now)
 
+    def _decoded(self, records: DataFrame, mark: Mark, now: datetime, keep: bool) -> DataFrame:
+        """DECODED, late records among the rejected; batches cut anew after a recovery leave alone what the sink holds."""
+        decoded = self.decode(records, now, keep)
+        if self.lateness is None:
+            return decoded
+        return self.lateness.judge(decoded, self.ledger.last_batch, self._held(mark) if self.doubt else None)
+
     def _good(self, decoded: DataFrame, mark: Mark) -> Counts:
         """Writes what is good; counts what was read, written and filtered in the same pass."""
         seen, done = Observation(), Observation()
         held = self._held(mark)
         already = decoded.filter("_reason IS NULL").join(held, COORDINATES, "left_semi").count() if held else 0
-        read = decoded.observe(seen, F.count(F.lit(1)).alias("read"), F.count("_reason").alias("rejected"))
+        newest = [self.lateness.newest().alias("newest")] if self.lateness else []
+        read = decoded.observe(seen, F.count(F.lit(1)).alias("read"), F.count("_reason").alias("rejected"), *newest)
         outcome = self.transform(_without(read.filter("_reason IS NULL"), held))
         counted = outcome.observe(done, F.count(F.lit(1)).alias("total"), F.count("_reason").alias("rejected"))
         with self.phase("write"):
             self.outlets.good.append(classify.good(counted), mark)
         before, after = seen.get, done.get
+        self._newest = before.get("newest")
         filtered = before["read"] - before["rejected"] - already - after["total"]
         return Counts(before["read"], already + after["total"] - after["rejected"], filtered)
 
@@ -133,15 +150,18 @@ class MicroBatch:
         return None if held is None else mark.narrow(held)
 
     def _rejects(self, decoded: DataFrame, mark: Mark, now: datetime) -> dict[str, int]:
-        """Parks the waiting and writes the rest as dead letters; counts by reason."""
+        """Parks the waiting, puts the late aside and writes the rest as dead letters; counts by reason."""
         fresh = _without(decoded.filter("_reason IS NULL"), self._held(mark))
         failed = classify.rejected(decoded).unionByName(classify.rejected(self.transform(fresh))).persist()
         try:
             reasons = {row["_reason"]: row["count"] for row in failed.groupBy("_reason").count().collect()}
-            waiting, dead = failed.filter(F.col("_reason") == WAITING), failed.filter(F.col("_reason") != WAITING)
+            waiting, late = (failed.filter(F.col("_reason") == apart) for apart in (WAITING, LATE))
+            dead = failed.filter(~F.col("_reason").isin(WAITING, LATE))
             if self.outlets.parked and WAITING in reasons:
                 self.outlets.parked.park(waiting, mark, now, self.in_doubt)
-            if self.outlets.dead and reasons.keys() - {WAITING}:
+            if self.outlets.late and LATE in reasons:
+                dead_letters.send(self.outlets.late, dead_letters.letters(late, self.job), mark, self.in_doubt)
+            if self.outlets.dead and reasons.keys() - {WAITING, LATE}:
                 with self.phase("dead_letters"):
                     dead_letters.send(self.outlets.dead, dead_letters.letters(dead, self.job), mark, self.in_doubt)
         finally:
@@ -149,14 +169,15 @@ class MicroBatch:
         return reasons
 
     def _entry(self, mark: Mark, counts: Counts, missing: int, reasons: dict[str, int], now: datetime) -> Entry:
-        parked = reasons.pop(WAITING, 0)
-        whole = Counts(counts.read, counts.written, counts.filtered, sum(reasons.values()), parked)
+        parked, late = reasons.pop(WAITING, 0), reasons.pop(LATE, 0)
+        whole = Counts(counts.read, counts.written, counts.filtered, sum(reasons.values()), parked, late=late)
         if not whole.balanced():
             raise RuntimeError(
                 f"batch {mark.batch_id} does not add up: {whole}, {missing} were rejected on the first pass"
             )
         place = (mark.job, mark.query_id, mark.batch_id, mark.start, mark.end)
-        note = {**self.note(), **doubt.lasting(self.doubt, mark.end)}
+        newest = self.lateness.noted(self.ledger.last_batch, self._newest) if self.lateness else {}
+        note = {**self.note(), **doubt.lasting(self.doubt, mark.end), **newest}
         return Entry("batch", *place, whole, now.isoformat(), reasons, note)
 
 

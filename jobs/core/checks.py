@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from jobs.core import checks_sinks, urls
+from jobs.core import checks_sinks, overlaps, urls
 from jobs.core.allowed import Kind, looks_secret, wrong_option
 from jobs.core.problems import Finding
 from jobs.core.schema import Decimal, Field, Scalar, SchemaError, column_names, parse_ddl, parse_type
@@ -193,7 +193,7 @@ def needs(config: JobConfig) -> Iterator[Finding]:
     if config.sink.postgres and config.ledger:
         yield Finding(("ledger",), "no ledger in a folder: a sink in PostgreSQL has it in its own transaction")
     letters = config.dead_letters
-    if config.kafka is None and (config.source.kafka or config.sink.kafka or (letters and letters.kafka)):
+    if config.kafka is None and (config.source.kafka or overlaps.topics_written(config)):
         yield Finding(("kafka",), "required for a source, a sink or dead letters in Kafka: kafka.bootstrap_servers")
     if letters is None and config.source.decoded:
         yield Finding(("dead_letters",), "required where records are decoded: kafka.topic or delta.path")

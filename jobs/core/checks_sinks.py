@@ -1,4 +1,4 @@
-"""Checks of the settings of a sink in Kafka: which topics there are, and which columns stand where in a record."""
+"""Checks of where rows go beside tables: the topics and columns of a sink in Kafka, and the side output of late records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jobs.core.problems import Finding
 
 if TYPE_CHECKING:
-    from jobs.core.config import KafkaSink
+    from jobs.core.config import KafkaSink, Source
 
 EVENT_ID = "event_id"
 OURS = "patterns-"  # begins the names of headers of our own
@@ -28,6 +28,14 @@ def routes(given: KafkaSink) -> Iterator[Finding]:
     for name in given.headers:
         if name == EVENT_ID or name.startswith(OURS):
             yield Finding(("headers", name), f"another name: {EVENT_ID} and what begins with {OURS} are the job's own")
+
+
+def late(given: Source) -> Iterator[Finding]:
+    """Only where an event time is decoded, and with it the future is bounded."""
+    if given.late and not given.decoded:
+        yield Finding(("late",), "only where records are decoded: source.kafka or source.file")
+    elif given.late and not given.event_time:
+        yield Finding(("event_time",), "required with late: the column that says when an event happened")
 
 
 def columns(given: KafkaSink) -> dict[tuple[str, ...], str]:

@@ -83,6 +83,7 @@ class Source(Settings):
     max_year: Year = 2200
     event_time: Column | None = None
     max_future: Duration = Duration("1h")
+    late: Late | None = None  # without it no record is too late
     max_record_bytes: Bytes = Bytes("1MiB")
     constraints: dict[Name, Sql] = Field(default_factory=dict)  # name: SQL expression that must hold
 
@@ -92,7 +93,7 @@ class Source(Settings):
         return self.kafka is not None or self.file is not None
 
     def findings(self) -> Findings:
-        return [*checks.one_of(self, "kafka", "delta", "file", "rate"), *checks.source(self)]
+        return [*checks.one_of(self, "kafka", "delta", "file", "rate"), *checks.source(self), *checks_sinks.late(self)]
 
 
 class Jdbc(Settings):
@@ -217,6 +218,16 @@ class DeadLetters(Settings):
 
     def findings(self) -> Findings:
         return checks.one_of(self, "kafka", "delta")
+
+
+class Late(Settings):
+    """Records whose event time lies so far behind the newest one go elsewhere."""
+
+    max_lateness: Duration
+    to: DeadLetters
+
+
+Source.model_rebuild()  # it has one
 
 
 class Repartition(Settings):

@@ -12,6 +12,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.core import kafka
+from jobs.core.config import DeadLetters as Place
 from jobs.core.config import JobConfig, Kafka
 from jobs.core.sinks import Mark, Sink
 from jobs.core.sinks.tables import DeltaTableSink
@@ -47,14 +48,18 @@ class KafkaDeadLetters:
 
 def sink(spark: SparkSession, config: JobConfig) -> Sink | None:
     """Where this job's dead letters go. Raises DependencyMissing for a topic that is not there."""
-    target = config.dead_letters
+    return outlet(spark, config, config.dead_letters)
+
+
+def outlet(spark: SparkSession, config: JobConfig, target: Place | None) -> Sink | None:
+    """A place for DEAD_LETTER. Raises DependencyMissing for a topic that is not there."""
     if target is None:
         return None
     if target.kafka:
         assert config.kafka, "dead letters in kafka come with a broker"
         kafka.check(spark, config.kafka, [target.kafka.topic])
         return KafkaDeadLetters(config.kafka, target.kafka.topic)
-    assert target.delta, "the config has exactly one place for dead letters"
+    assert target.delta, "the config has exactly one place for them"
     return DeltaTableSink(spark, target.delta.path)
 
 

@@ -21,7 +21,7 @@ from jobs.core.files import Folder
 LEDGER = """
     seq BIGINT, kind STRING, job STRING, query_id STRING, batch_id BIGINT, start STRING, end STRING,
     counts STRUCT<read: BIGINT, written: BIGINT, filtered: BIGINT, dead_letters: BIGINT, parked: BIGINT,
-                  superseded: BIGINT>,
+                  superseded: BIGINT, late: BIGINT>,
     reasons MAP<STRING, BIGINT>, note MAP<STRING, STRING>, written_at STRING
 """
 SEGMENT = 100
@@ -39,10 +39,11 @@ class Counts:
     dead_letters: int = 0
     parked: int = 0
     superseded: int = 0  # by a newer version of the same key, in the batch or in the sink
+    late: int = 0  # beyond max_lateness, put aside
 
     @property
     def outcomes(self) -> int:
-        return self.written + self.filtered + self.dead_letters + self.parked + self.superseded
+        return self.written + self.filtered + self.dead_letters + self.parked + self.superseded + self.late
 
     def balanced(self) -> bool:
         return self.read == self.outcomes

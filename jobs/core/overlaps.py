@@ -22,12 +22,12 @@ LEDGER: Path = ("ledger",)
 
 def topics(config: JobConfig) -> Iterator[Finding]:
     """A job does not read what it writes, and no topic gets two kinds of records."""
-    written = list(_topics_written(config))
-    for path, topic in written:
+    written = topics_written(config)
+    for path, topic in written.items():
         pattern = config.source.kafka.topic_pattern if config.source.kafka else None
         if _reads(config.source.kafka, topic):
             yield Finding(path, f"a topic that the source does not read ({pattern or topic})")
-    for (path, topic), (other, beside) in combinations(written, 2):
+    for (path, topic), (other, beside) in combinations(written.items(), 2):
         if topic == beside:
             yield Finding(path, f"a topic apart from {'.'.join(other)} ({beside})")
 
@@ -51,14 +51,16 @@ def shared_checkpoints(configs: Mapping[str, JobConfig]) -> list[Problem]:
     ]
 
 
-def _topics_written(config: JobConfig) -> Iterator[tuple[Path, str]]:
-    letters, sink = config.dead_letters, config.sink.kafka
-    if letters and letters.kafka:
-        yield ("dead_letters", "kafka", "topic"), letters.kafka.topic
-    if sink and sink.topic:
-        yield ("sink", "kafka", "topic"), sink.topic
-    for number, topic in enumerate(sink.topics if sink else []):
-        yield ("sink", "kafka", "topics", str(number)), topic
+def topics_written(config: JobConfig) -> dict[Path, str]:
+    """Every topic that a job writes, by where the config says so."""
+    sink, letters, late = config.sink.kafka, config.dead_letters, config.source.late
+    places: dict[Path, str | None] = {
+        ("dead_letters", "kafka", "topic"): letters.kafka.topic if letters and letters.kafka else None,
+        ("source", "late", "to", "kafka", "topic"): late.to.kafka.topic if late and late.to.kafka else None,
+        ("sink", "kafka", "topic"): sink.topic if sink else None,
+        **{("sink", "kafka", "topics", str(n)): topic for n, topic in enumerate(sink.topics if sink else [])},
+    }
+    return {path: topic for path, topic in places.items() if topic is not None}
 
 
 def _reads(source: KafkaSource | None, topic: str) -> bool:
@@ -92,12 +94,13 @@ def _read(config: JobConfig, reference: Reference | None) -> dict[Path, str]:
 
 
 def _written(config: JobConfig, join: Join | None) -> dict[Path, str]:
-    sink, letters = config.sink, config.dead_letters
+    sink, letters, late = config.sink, config.dead_letters, config.source.late
     places = {
         CHECKPOINT: config.checkpoint,
         LEDGER: config.ledger,
         ("join", "parked"): join.parked if join else None,
         ("dead_letters", "delta", "path"): letters.delta.path if letters and letters.delta else None,
+        ("source", "late", "to", "delta", "path"): late.to.delta.path if late and late.to.delta else None,
         ("sink", "delta", "path"): sink.delta.path if sink.delta else None,
         ("sink", "parquet", "path"): sink.parquet.path if sink.parquet else None,
     }

@@ -28,4 +28,5 @@ class Reason(str, Enum):
     NO_TOPIC = "NO_TOPIC"  # the topic column of a Kafka sink names none of its topics
 
 
+LATE = "LATE"  # not a dead letter: a late record has an output of its own
 WAITING = "WAITING"  # not a dead letter: the record is parked, and tried again

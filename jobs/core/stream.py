@@ -17,7 +17,7 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
-from jobs.core import classify, dead_letters, doubt, logs, recovery, sources
+from jobs.core import classify, dead_letters, doubt, lateness, logs, recovery, sources
 from jobs.core.batch import Clock, MicroBatch, Outlets, Transform, utc_now
 from jobs.core.checkpoint import Checkpoint
 from jobs.core.config import JobConfig, Scaling, Trigger
@@ -167,7 +167,8 @@ def start(
     stream = sources.read(spark, config)
     metrics = Metrics(config.job, clock)
     target, ledger = place(spark, config, metrics.batch)
-    outlets = Outlets(scaled(target, config.scaling), dead_letters.sink(spark, config), parking)
+    late = dead_letters.outlet(spark, config, config.source.late.to if config.source.late else None)
+    outlets = Outlets(scaled(target, config.scaling), dead_letters.sink(spark, config), parking, late)
     checkpoint = Checkpoint(spark, str(config.checkpoint))
     recovery.ready(spark, config, checkpoint, ledger, clock)
     if ledger.last_batch:
@@ -188,6 +189,7 @@ def start(
         clock,
         note,
         in_doubt,
+        lateness.bound(config.source),
         unsure,
         metrics.phase,
     )

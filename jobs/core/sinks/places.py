@@ -51,7 +51,8 @@ def fitting(config: JobConfig, outcome: DataFrame) -> DataFrame:
 def folders(config: JobConfig) -> list[str]:
     """All that the job keeps in files, but for what it parks."""
     dead = config.dead_letters.delta if config.dead_letters else None
-    tables = [place for place in (config.sink.delta, config.sink.parquet, dead) if place]
+    late = config.source.late.to.delta if config.source.late else None
+    tables = [place for place in (config.sink.delta, config.sink.parquet, dead, late) if place]
     ledger = [] if config.sink.postgres else [ledger_path(config)]
     return [str(config.checkpoint), *(str(table.path) for table in tables), *ledger]
 

@@ -1,4 +1,4 @@
-"""What must fit together in a sink in Kafka."""
+"""What must fit together in a sink in Kafka, and in a bound on lateness."""
 
 from __future__ import annotations
 
@@ -54,3 +54,32 @@ def test_what_names_no_topic_has_to_go_somewhere(tmp_path: Path) -> None:
     delta = ["source={kafka: null, schema: null, delta: {path: data/in}}", "dead_letters=null"]
     found = told(tmp_path, TO_KAFKA, "sink.kafka={topic_column: name, topics: [a]}", *delta)
     assert found == ("dead_letters", "", "required with sink.kafka.topic_column: kafka.topic or delta.path")
+
+
+LATE = "source.late={max_lateness: 10m, to: {delta: {path: data/late}}}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "path", "hint"),
+    [
+        ([LATE], "source.event_time", "required with late: the column that says when an event happened"),
+        (["source.event_time=ordered_at", "source.late={max_lateness: 10m}"], "source.late.to", "required"),
+        (["source.event_time=ordered_at", "source.late={max_lateness: 10m, to: {}}"], "source.late.to", "exactly one"),
+        (["source.event_time=ordered_at", LATE, "source.late.max_lateness=0s"], "source.late.max_lateness", "a number"),
+        (
+            [LATE, "source={kafka: null, schema: null, delta: {path: data/in}}"],
+            "source.late",
+            "only where records are decoded: source.kafka or source.file",
+        ),
+    ],
+)
+def test_what_a_bound_on_lateness_needs(tmp_path: Path, overrides: list[str], path: str, hint: str) -> None:
+    found = told(tmp_path, *overrides)
+    assert found[0] == path
+    assert hint in found[2]
+
+
+def test_a_bound_on_lateness(tmp_path: Path) -> None:
+    made = config(tmp_path, "source.event_time=ordered_at", LATE).source.late
+    assert made
+    assert (made.max_lateness, made.to.delta and made.to.delta.path) == ("10m", "data/late")
