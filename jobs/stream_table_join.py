@@ -6,7 +6,9 @@ Out        sink          stream columns, reference columns without the key, _ref
                          a reference column whose name the stream has too is called ref_<name>
 Rejected   dead_letters  key, value and headers byte for byte, coordinates, reason; misses by join.on_miss: keep (left: nulls,
                          inner: filtered and counted), dead_letter, or wait (parked until join.wait_for)
-Delivery   exactly once into Delta, Parquet and PostgreSQL; dead letters in Kafka at least once, by coordinates
+Late       source.late   the same for what lies too far behind the newest event time; off unless it is set
+Delivery   exactly once into Delta, Parquet and PostgreSQL, at least once into Kafka, by event id; dead letters in Kafka at
+           least once, by coordinates
 Staleness  one version a micro-batch, at most refresh.every plus a batch old; past reference.max_staleness, on_stale decides
 Choose     the reference table fits into an executor's memory and changes slowly; else a stream-stream join or a lookup
 Run        spark-submit jobs/stream_table_join.py --env local

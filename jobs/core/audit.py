@@ -1,7 +1,7 @@
 """The audit: every record that was read has exactly one outcome, checked by query against source, sink and ledger.
 
-Written goes before dead letter, and dead letter before parked; what is none of them was filtered, and only as often as the
-ledger says. Works on a finished job and on a running one: it looks at the offsets that the ledger covers.
+Written goes before dead letter, dead letter before late, and late before parked; what is none of them was filtered, and only
+as often as the ledger says. Works on a finished job and on a running one: it looks at the offsets that the ledger covers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jobs.core.sinks.places import place
 from jobs.core.sinks.tables import DeltaTableSink
 from jobs.core.sources import COORDINATES
 
-OUTCOMES = ["written", "dead_letters", "parked"]
+OUTCOMES = ["written", "dead_letters", "late", "parked"]
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,11 @@ def audit(spark: SparkSession, config: JobConfig) -> Report:
 
 
 def outcomes(spark: SparkSession, config: JobConfig, sink: Sink) -> DataFrame:
-    """_topic, _partition, _offset, written, dead_letters, parked: how often each record is found where."""
+    """_topic, _partition, _offset, written, dead_letters, late, parked: how often each record is found where."""
     places = {
         "written": sink.records(),
         "dead_letters": letters.read(spark, config),
+        "late": letters.within(spark, config, config.source.late.to if config.source.late else None),
         "parked": _parked(spark, config),
     }
     found = [
@@ -121,23 +122,26 @@ def _ledger_checks(entries: list[Entry], counts: Counts) -> Iterator[Check]:
 def _sink_checks(config: JobConfig, sink: Sink, found: DataFrame, counts: Counts) -> Iterator[Check]:
     if sink.records() is None and not config.sink.postgres:  # nothing outlives the process
         return
-    dead_only = (F.col("written") == 0) & (F.col("dead_letters") > 0)
-    parked_only = (F.col("written") == 0) & (F.col("dead_letters") == 0)
+    unwritten = F.col("written") == 0
+    undelivered = unwritten & (F.col("dead_letters") == 0)
     asked = {
         "twice": F.count_if(F.col("written") > 1),
         "written": F.coalesce(F.sum("written"), F.lit(0)),
-        "dead_letters": F.count_if(dead_only),
-        "parked": F.count_if(parked_only),
+        "dead_letters": F.count_if(unwritten & (F.col("dead_letters") > 0)),
+        "late": F.count_if(undelivered & (F.col("late") > 0)),
+        "parked": F.count_if(undelivered & (F.col("late") == 0)),
     }
     row = found.agg(*(column.alias(name) for name, column in asked.items())).first()
     assert row is not None, "an aggregation without groups has one row"
-    if not config.source.delta:  # there, identical rows of one file share their coordinates
+    if not (config.source.delta or config.sink.kafka):  # identical rows of one file; repeats, which share an event id
         yield Check("sink: records written more than once", 0, row["twice"])
     if sink.records() is not None:
         yield Check("sink: records written", counts.written, row["written"])
     if config.dead_letters:  # a sink that replaces rows can't say which dead letters it has written since
         redriven = counts.redriven if sink.records() is None else 0
         yield Check("dead letters: distinct records", counts.dead_letters + redriven, row["dead_letters"])
+    if config.source.late:
+        yield Check("late: distinct records", counts.late, row["late"])
     yield Check("parked: records still waiting", counts.parked, row["parked"])
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PrivateAttr
 
-from jobs.core import checks, monitoring, overlaps
+from jobs.core import checks, checks_sinks, monitoring, overlaps
 from jobs.core.connections import Breaker, Findings, Kafka, KafkaSecurity, LeaseLimits, Postgres, Retry, Settings
 from jobs.core.errors import ConfigError, Problem
 from jobs.core.monitoring import Monitoring, Ready
@@ -84,6 +84,7 @@ class Source(Settings):
     max_year: Year = 2200
     event_time: Column | None = None
     max_future: Duration = Duration("1h")
+    late: Late | None = None  # without it no record is too late
     max_record_bytes: Bytes = Bytes("1MiB")
     constraints: dict[Name, Sql] = Field(default_factory=dict)  # name: SQL expression that must hold
 
@@ -93,7 +94,7 @@ class Source(Settings):
         return self.kafka is not None or self.file is not None
 
     def findings(self) -> Findings:
-        return [*checks.one_of(self, "kafka", "delta", "file", "rate"), *checks.source(self)]
+        return [*checks.one_of(self, "kafka", "delta", "file", "rate"), *checks.source(self), *checks_sinks.late(self)]
 
 
 class Jdbc(Settings):
@@ -161,6 +162,25 @@ class PostgresSink(Settings):
         return checks.upsert(self)
 
 
+class KafkaSink(Settings):
+    """Topics that exist, with what stands where in a record."""
+
+    topic: Topic | None = None
+    topic_column: Column | None = None  # names a row's topic, one of `topics`
+    topics: list[Topic] = Field(default_factory=list)
+    key: list[Column] = Field(default_factory=list)  # one column: its text or bytes; several: a JSON object
+    headers: dict[Line, Column] = Field(default_factory=dict)
+    value: Column = "json"  # a column's text or bytes; json: all columns, as an object
+
+    @property
+    def names(self) -> list[str]:
+        """Every topic that a row may go to."""
+        return [self.topic] if self.topic else self.topics
+
+    def findings(self) -> Findings:
+        return checks_sinks.routes(self)
+
+
 class ConsoleSink(Settings):
     rows: Count = 20
 
@@ -170,16 +190,17 @@ class MemorySink(Settings):
 
 
 class Sink(Settings):
-    """Exactly one of delta, parquet, postgres, console and memory."""
+    """Exactly one of delta, parquet, postgres, kafka, console and memory."""
 
     delta: DeltaSink | None = None
     parquet: ParquetSink | None = None
     postgres: PostgresSink | None = None
+    kafka: KafkaSink | None = None
     console: ConsoleSink | None = None
     memory: MemorySink | None = None
 
     def findings(self) -> Findings:
-        return checks.one_of(self, "delta", "parquet", "postgres", "console", "memory")
+        return checks.one_of(self, "delta", "parquet", "postgres", "kafka", "console", "memory")
 
 
 class KafkaDeadLetters(Settings):
@@ -198,15 +219,28 @@ class Redrive(Settings):
     parking_topic: Topic  # for a dead letter that was tried so often
 
 
-class DeadLetters(Settings):
+class Letters(Settings):
     """Exactly one of kafka and delta."""
 
     kafka: KafkaDeadLetters | None = None
     delta: DeltaDeadLetters | None = None
-    redrive: Redrive | None = None
 
     def findings(self) -> Findings:
         return checks.one_of(self, "kafka", "delta")
+
+
+class DeadLetters(Letters):
+    redrive: Redrive | None = None
+
+
+class Late(Settings):
+    """Records whose event time lies so far behind the newest one go elsewhere."""
+
+    max_lateness: Duration
+    to: Letters
+
+
+Source.model_rebuild()  # it has one
 
 
 class Repartition(Settings):

@@ -12,7 +12,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.core import kafka
-from jobs.core.config import JobConfig, Kafka
+from jobs.core.config import JobConfig, Kafka, Letters
 from jobs.core.lease import Lease
 from jobs.core.sinks import Mark, Sink
 from jobs.core.sinks.tables import DeltaTableSink
@@ -59,7 +59,11 @@ class DeltaDeadLetters(DeltaTableSink):
 
 def sink(spark: SparkSession, config: JobConfig, lease: Lease) -> Sink | None:
     """Where this job's dead letters go. Raises DependencyMissing for a topic that is not there."""
-    target = config.dead_letters
+    return outlet(spark, config, config.dead_letters, lease)
+
+
+def outlet(spark: SparkSession, config: JobConfig, target: Letters | None, lease: Lease) -> Sink | None:
+    """A place for DEAD_LETTER. Raises DependencyMissing for a topic that is not there."""
     if target is None:
         return None
     if target.kafka:

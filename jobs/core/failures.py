@@ -21,7 +21,7 @@ from confluent_kafka import KafkaError, KafkaException
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException, PythonException
 
-from jobs.core.errors import JobError
+from jobs.core.errors import JobError, SinkFailed
 from jobs.core.kinds import LOST, REFUSED, Kind, of_java, of_kafka, of_sqlstate
 from jobs.core.problems import IN_URL, MASK
 
@@ -133,6 +133,8 @@ def _python(error: BaseException) -> _Link:
 
 
 def _python_kind(error: BaseException) -> Kind | None:
+    if isinstance(error, SinkFailed) and error.__cause__:  # it says where; what it came from says what
+        return None
     if isinstance(error, JobError) or _is_of_py4j(error):  # decided already, whatever it came from; the JVM is gone
         return Kind.PERMANENT
     if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):

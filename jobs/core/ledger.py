@@ -22,7 +22,7 @@ from jobs.core.files import Folder
 LEDGER = """
     seq BIGINT, kind STRING, job STRING, query_id STRING, batch_id BIGINT, start STRING, end STRING,
     counts STRUCT<read: BIGINT, written: BIGINT, filtered: BIGINT, dead_letters: BIGINT, parked: BIGINT,
-                  superseded: BIGINT, duplicate: BIGINT, redriven: BIGINT, rejected_again: BIGINT>,
+                  superseded: BIGINT, duplicate: BIGINT, redriven: BIGINT, rejected_again: BIGINT, late: BIGINT>,
     reasons MAP<STRING, BIGINT>, note MAP<STRING, STRING>, written_at STRING
 """
 SEGMENT = 100
@@ -47,11 +47,13 @@ class Counts:
     duplicate: int = 0  # redriven although the sink has it already, or twice in the batch
     redriven: int = 0
     rejected_again: int = 0
+    late: int = 0  # beyond max_lateness, put aside
 
     @property
     def outcomes(self) -> int:
         again = self.duplicate + self.redriven + self.rejected_again
-        return self.written + self.filtered + self.dead_letters + self.parked + self.superseded + again
+        aside = self.dead_letters + self.parked + self.late
+        return self.written + self.filtered + self.superseded + aside + again
 
     @property
     def letters(self) -> int:

@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
 from jobs.core import kafka
-from jobs.core.config import JobConfig
+from jobs.core.config import JobConfig, Letters
 from jobs.core.dead_letters import DEAD_LETTER, FIRST_ADDED, spring_headers
 from jobs.core.sinks.tables import DeltaTableSink
 from jobs.core.sources import COORDINATES
@@ -41,7 +41,11 @@ class Wanted:
 
 def read(spark: SparkSession, config: JobConfig) -> DataFrame:
     """LETTER of a job, several a record where it was rejected several times."""
-    place = config.dead_letters
+    return within(spark, config, config.dead_letters)
+
+
+def within(spark: SparkSession, config: JobConfig, place: Letters | None) -> DataFrame:
+    """LETTER of a job in one place; dead letters, or late records."""
     if place and place.kafka:
         found = dead_letter_topic(spark, config, place.kafka.topic)
     else:

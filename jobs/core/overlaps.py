@@ -21,31 +21,15 @@ LEDGER: Path = ("ledger",)
 
 
 def topics(config: JobConfig) -> Iterator[Finding]:
-    """A source does not read where dead letters go, and each of their topics is another one."""
-    places = _letter_topics(config)
-    for path, topic in places.items():
-        if config.source.kafka and _reads(config.source.kafka, topic):
-            yield Finding(path, f"a topic that the source does not read ({config.source.kafka.topic_pattern or topic})")
-    for (path, topic), (other, beside) in combinations(places.items(), 2):
+    """A job does not read what it writes, and no topic gets two kinds of records."""
+    written = topics_written(config)
+    for path, topic in written.items():
+        pattern = config.source.kafka.topic_pattern if config.source.kafka else None
+        if _reads(config.source.kafka, topic):
+            yield Finding(path, f"a topic that the source does not read ({pattern or topic})")
+    for (path, topic), (other, beside) in combinations(written.items(), 2):
         if topic == beside:
-            yield Finding(other, f"a topic apart from {'.'.join(path)} ({topic})")
-
-
-def _letter_topics(config: JobConfig) -> dict[Path, str]:
-    letters = config.dead_letters
-    kafka, redrive = (letters.kafka, letters.redrive) if letters else (None, None)
-    places = {
-        ("dead_letters", "kafka", "topic"): kafka.topic if kafka else None,
-        ("dead_letters", "redrive", "topic"): redrive.topic if redrive else None,
-        ("dead_letters", "redrive", "parking_topic"): redrive.parking_topic if redrive else None,
-    }
-    return {path: topic for path, topic in places.items() if topic is not None}
-
-
-def _reads(source: KafkaSource, topic: str) -> bool:
-    given = [source.topic] if isinstance(source.topic, str) else source.topic or []
-    pattern = source.topic_pattern
-    return topic in given or (pattern is not None and re.fullmatch(pattern, topic) is not None)
+            yield Finding(path, f"a topic apart from {'.'.join(other)} ({beside})")
 
 
 def folders(config: JobConfig, reference: Reference | None = None, join: Join | None = None) -> Iterator[Finding]:
@@ -65,6 +49,28 @@ def shared_checkpoints(configs: Mapping[str, JobConfig]) -> list[Problem]:
         for path, place in _written(beside, getattr(beside, "join", None)).items()
         if overlap(config.checkpoint, place) and (path != CHECKPOINT or name < other)  # what is mutual is told once
     ]
+
+
+def topics_written(config: JobConfig) -> dict[Path, str]:
+    """Every topic that a job writes, by where the config says so."""
+    sink, letters, late = config.sink.kafka, config.dead_letters, config.source.late
+    redrive = letters.redrive if letters else None
+    places: dict[Path, str | None] = {
+        ("dead_letters", "kafka", "topic"): letters.kafka.topic if letters and letters.kafka else None,
+        ("dead_letters", "redrive", "topic"): redrive.topic if redrive else None,
+        ("dead_letters", "redrive", "parking_topic"): redrive.parking_topic if redrive else None,
+        ("source", "late", "to", "kafka", "topic"): late.to.kafka.topic if late and late.to.kafka else None,
+        ("sink", "kafka", "topic"): sink.topic if sink else None,
+        **{("sink", "kafka", "topics", str(n)): topic for n, topic in enumerate(sink.topics if sink else [])},
+    }
+    return {path: topic for path, topic in places.items() if topic is not None}
+
+
+def _reads(source: KafkaSource | None, topic: str) -> bool:
+    if source is None:
+        return False
+    given = [source.topic] if isinstance(source.topic, str) else source.topic or []
+    return topic in given or (source.topic_pattern is not None and bool(re.fullmatch(source.topic_pattern, topic)))
 
 
 def overlap(place: str, other: str) -> bool:
@@ -91,12 +97,13 @@ def _read(config: JobConfig, reference: Reference | None) -> dict[Path, str]:
 
 
 def _written(config: JobConfig, join: Join | None) -> dict[Path, str]:
-    sink, letters = config.sink, config.dead_letters
+    sink, letters, late = config.sink, config.dead_letters, config.source.late
     places = {
         CHECKPOINT: config.checkpoint,
         LEDGER: config.ledger,
         ("join", "parked"): join.parked if join else None,
         ("dead_letters", "delta", "path"): letters.delta.path if letters and letters.delta else None,
+        ("source", "late", "to", "delta", "path"): late.to.delta.path if late and late.to.delta else None,
         ("sink", "delta", "path"): sink.delta.path if sink.delta else None,
         ("sink", "parquet", "path"): sink.parquet.path if sink.parquet else None,
     }

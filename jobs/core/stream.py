@@ -18,7 +18,7 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
-from jobs.core import classify, dead_letters, doubt, logs, recovery, sources
+from jobs.core import classify, dead_letters, doubt, lateness, logs, recovery, sources
 from jobs.core import lease as leases
 from jobs.core.batch import Clock, MicroBatch, Outlets, Transform, utc_now
 from jobs.core.checkpoint import Checkpoint
@@ -35,7 +35,7 @@ from jobs.core.redriven import redrive
 from jobs.core.reference import Status
 from jobs.core.release import Release
 from jobs.core.sinks import Sink
-from jobs.core.sinks.places import folders, place, register
+from jobs.core.sinks.places import fitting, folders, place, register
 from jobs.core.values import Duration
 from jobs.core.watch import Watch
 
@@ -205,7 +205,8 @@ def _start(
     if lease.taken_from:
         ledger.append(takeover(config.job, lease.epoch, str(lease.taken_from), clock()))
     parking = Parking(spark, wait.path, wait.wait_for, lease) if wait else None
-    outlets = Outlets(scaled(target, config.scaling), dead_letters.sink(spark, config, lease), parking)
+    late = dead_letters.outlet(spark, config, config.source.late.to if config.source.late else None, lease)
+    outlets = Outlets(scaled(target, config.scaling), dead_letters.sink(spark, config, lease), parking, late)
     checkpoint = Checkpoint(spark, str(config.checkpoint))
     recovery.ready(spark, config, checkpoint, ledger, clock)
     if ledger.last_batch:
@@ -217,7 +218,18 @@ def _start(
     unsure = doubt.lasting(last.note, last.end) if last else {}
     in_doubt = bool(unsure) or _in_doubt(checkpoint, ledger)
     batch = MicroBatch(
-        config.job, checkpoint, ledger, outlets, decode, transform, clock, note, in_doubt, unsure, metrics.phase
+        config.job,
+        checkpoint,
+        ledger,
+        outlets,
+        decode,
+        lambda events: fitting(config, transform(events)),
+        clock,
+        note,
+        in_doubt,
+        lateness.bound(config),
+        unsure,
+        metrics.phase,
     )
     batch.redrive = redrive(spark, config, checkpoint.path)
     releases = [Release(batch, parking).tick] if parking else []

@@ -1,6 +1,8 @@
 """Runs the main job in a process of its own and kills it, JVM and all, at a named point: dying_job.py CONFIG POINT
 
+half_sent       every other record of the batch is in the sink's topic
 before_ledger   the batch is in the sink, its dead letters are not: neither the ledger nor Spark knows of it
+before_record   all that the batch writes is there, but for its record in the ledger
 before_commit   the ledger has the batch, Spark's commit log has not
 in_transaction  rows are in their table in PostgreSQL, the transaction with their ledger record is open
 after_ms=N      N milliseconds after the first batch began
@@ -22,6 +24,7 @@ from jobs.core.ledger import Ledger
 from jobs.core.ledger_postgres import PostgresLedger
 from jobs.core.session import session
 from jobs.core.sinks.postgres import PostgresSink
+from jobs.core.sinks.topics import KafkaSink
 from jobs.stream_table_join import Config, start
 
 
@@ -52,8 +55,14 @@ def after(owner: type, name: str, act: Callable[..., None]) -> None:
 
 
 def arm(point: str) -> None:
-    if point == "before_ledger":
+    if point == "half_sent":
+        half = KafkaSink.append
+        KafkaSink.append = lambda sink, rows, mark: half(sink, rows.filter("_offset % 2 = 0"), mark)  # type: ignore[method-assign]
+        after(KafkaSink, "append", die)
+    elif point == "before_ledger":
         after(MicroBatch, "_good", die)
+    elif point == "before_record":
+        before(Ledger, "append", die)
     elif point == "before_commit":
         after(Ledger, "append", die)
         after(PostgresLedger, "append", die)

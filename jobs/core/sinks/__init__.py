@@ -5,6 +5,7 @@
 | delta | one commit, marked with job, query, batch and offsets | rows found by coordinates, with data skipping |
 | parquet | files; a crash may leave some of a batch | the same, by row-group statistics |
 | postgres | staged; rows and ledger come in one transaction | nothing; after a recovery, what was appended |
+| kafka | a record a row, under its event id | rows found by the coordinates in their headers, since the ledger's last record |
 | memory | replaces the batch's rows under a named view | nothing: it ends with the process |
 | console | prints the batch | nothing |
 """

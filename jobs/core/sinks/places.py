@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
+from jobs.core import doubt
 from jobs.core.config import JobConfig
 from jobs.core.lease import Lease, Register
 from jobs.core.lease_files import FileRegister
@@ -12,8 +13,10 @@ from jobs.core.ledger import Books, Ledger, Told, untold
 from jobs.core.ledger_postgres import PostgresLedger, unfenced
 from jobs.core.postgres import Database
 from jobs.core.sinks import Sink
+from jobs.core.sinks.messages import routed
 from jobs.core.sinks.postgres import PostgresSink
 from jobs.core.sinks.tables import DeltaTableSink, ParquetSink
+from jobs.core.sinks.topics import KafkaSink
 from jobs.core.sinks.views import ConsoleSink, MemorySink
 
 
@@ -25,7 +28,8 @@ def place(
     Raises DependencyMissing.
     """
     if not config.sink.postgres:
-        return _sink(spark, config, lease), Ledger(spark, ledger_path(config), told)
+        ledger = Ledger(spark, ledger_path(config), told)
+        return _sink(spark, config, ledger, lease), ledger
     assert config.postgres, "a sink in PostgreSQL comes with a database"
     database = Database(config.postgres)
     largest, epoch = int(config.source.max_record_bytes), lease.epoch if lease else 0
@@ -41,8 +45,11 @@ def register(spark: SparkSession, config: JobConfig) -> Register:
     return PostgresRegister(Database(config.postgres), config.job)
 
 
-def _sink(spark: SparkSession, config: JobConfig, lease: Lease | None) -> Sink:
+def _sink(spark: SparkSession, config: JobConfig, ledger: Ledger, lease: Lease | None) -> Sink:
     target = config.sink
+    if target.kafka:
+        assert config.kafka, "a sink in kafka comes with a broker"
+        return KafkaSink(spark, config.kafka, config.job, target.kafka, lambda: doubt.since(ledger.last_batch))
     if target.delta:
         return DeltaTableSink(spark, str(target.delta.path), target.delta.partition_by, lease)
     if target.parquet:
@@ -53,10 +60,16 @@ def _sink(spark: SparkSession, config: JobConfig, lease: Lease | None) -> Sink:
     return ConsoleSink(target.console.rows)
 
 
+def fitting(config: JobConfig, outcome: DataFrame) -> DataFrame:
+    """DECODED -> DECODED: what the sink has no place for gets a reason."""
+    return routed(outcome, config.sink.kafka) if config.sink.kafka else outcome
+
+
 def folders(config: JobConfig) -> list[str]:
     """All that the job keeps in files, but for its checkpoint and what it parks; each comes before what is inside it."""
     dead = config.dead_letters.delta if config.dead_letters else None
-    tables = [place for place in (config.sink.delta, config.sink.parquet, dead) if place]
+    late = config.source.late.to.delta if config.source.late else None
+    tables = [place for place in (config.sink.delta, config.sink.parquet, dead, late) if place]
     ledger = [] if config.sink.postgres else [ledger_path(config), lease_path(config)]
     return [*(str(table.path) for table in tables), *ledger]
 

@@ -50,7 +50,7 @@ def test_json_holds_all_of_it() -> None:
         "job": "orders",
         "holds": False,
         "checks": [{"name": WRONG.name, "expected": 0, "found": 2, "holds": False}],
-        "counts": {"read": 10, "written": 8, "filtered": 0, "dead_letters": 2, "parked": 0, "superseded": 0},
+        "counts": {"read": 10, "written": 8, "filtered": 0, "dead_letters": 2, "parked": 0, "superseded": 0, "late": 0},
         "reasons": {"WRONG_TYPE": 1, "FUTURE": 1},
         "versions": ["v1", "v2"],
         "batches": 3,

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
@@ -22,14 +23,15 @@ DEAD = [10]
 @pytest.fixture
 def config(tmp_path: Path) -> JobConfig:
     place = {name: {"path": str(tmp_path / name)} for name in ("in", "out", "dead")}
-    settings = {
+    settings: dict[str, Any] = {
         "job": "sized",
-        "source": {"file": place["in"], "schema": "order_id STRING"},
+        "source": {"file": place["in"], "schema": "order_id STRING, at TIMESTAMP", "event_time": "at"},
         "sink": {"delta": place["out"]},
         "dead_letters": {"delta": place["dead"]},
         "checkpoint": str(tmp_path / "checkpoint"),
         "trigger": {"available_now": True},
     }
+    settings["source"]["late"] = {"max_lateness": "10m", "to": {"delta": {"path": str(tmp_path / "late")}}}
     return JobConfig.model_validate(settings)
 
 
@@ -77,6 +79,16 @@ def test_a_dead_letter_sent_twice_is_one_record(broken: Kept) -> None:
 
 def test_a_dead_letter_that_was_written_after_all_is_not_counted_twice(broken: Kept) -> None:
     assert broken(WRITTEN, [10, 20], FIRST, SECOND) == []
+
+
+def test_a_lost_late_record_is_found(broken: Kept, config: JobConfig, rows: Callable[..., DataFrame]) -> None:
+    """A record that was written after all is not late any more."""
+    assert config.source.late and config.source.late.to.delta
+    for at in (20, 30):
+        letter = ("f", 0, at, None, None, b"{", None, "LATE", "x", "sized", 1, None)
+        rows(DEAD_LETTER, letter).write.format("delta").mode("append").save(config.source.late.to.delta.path)
+    late = replace(SECOND, counts=Counts(3, 1, 0, 0, late=2))
+    assert broken(WRITTEN, DEAD, FIRST, late) == [Check("late: distinct records", 2, 1)]
 
 
 def test_a_gap_between_batches_is_found(broken: Kept) -> None:

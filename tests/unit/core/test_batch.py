@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from jobs.core.batch import MicroBatch, Outlets
 from jobs.core.dead_letters import DeltaDeadLetters
 from jobs.core.doubt import FOR_GOOD, UNTIL
+from jobs.core.lateness import Lateness
 from jobs.core.ledger import Counts, Entry
 from jobs.core.sinks import Mark
 from jobs.core.sinks.tables import DeltaTableSink
@@ -49,6 +50,7 @@ class FakeLedger:
     entries: list[Entry] = field(default_factory=list)
     held: bool = False
     atomic: bool = False
+    last_batch: Entry | None = None
 
     def holds(self, query_id: str, batch_id: int) -> bool:
         return self.held
@@ -106,6 +108,36 @@ def test_good_bad_and_refused_rows_each_go_their_way(batch: Any, rows: Rows) -> 
     assert_df_equality(written(one), expected, ignore_row_order=True, ignore_nullable=True)
     letters = one.outlets.dead.rows().select("_offset", "reason", "value").orderBy("_offset").collect()
     assert [tuple(row) for row in letters] == [(1, "NO_REFERENCE", b"raw"), (3, "MALFORMED", b"raw")]
+
+
+def timed(offset: int, at: str | None, reason: str | None = None) -> tuple[Any, ...]:
+    return (at and datetime.fromisoformat(f"2026-01-01T{at}"), *record(offset, reason))
+
+
+def test_late_records_are_put_aside_by_the_newest_of_the_batches_before(
+    spark: SparkSession, batch: Any, rows: Rows, tmp_path: Path
+) -> None:
+    """What the batch itself brings does not count yet; a transform never sees a late record."""
+    one = batch(odd_ones_are_refused, lateness=Lateness("at", timedelta(minutes=10)))
+    one.outlets.late = DeltaTableSink(spark, str(tmp_path / "late"))
+    noted = {"newest_event_time": "2026-01-01T12:00:00.000000+00:00"}
+    one.ledger.last_batch = Entry("batch", "join", "q1", 2, "[null]", "[1]", Counts(), "t0", {}, noted)
+    given = [
+        timed(0, "11:55"),
+        timed(1, "11:55"),
+        timed(2, "11:50"),
+        timed(3, "11:49"),
+        timed(4, "13:00"),
+        timed(5, None, "FUTURE"),
+    ]
+    one.run(rows(f"at TIMESTAMP, {DECODED}", *given), 3)
+    assert counts(one) == [Counts(read=6, written=2, dead_letters=2, late=2)]
+    assert one.ledger.entries[0].reasons == {"NO_REFERENCE": 1, "FUTURE": 1}
+    assert one.ledger.entries[0].note == {"newest_event_time": "2026-01-01T13:00:00.000000+00:00"}
+    assert sorted(row._offset for row in written(one).collect()) == [0, 4]
+    late = one.outlets.late.rows().select("_offset", "reason", "value").orderBy("_offset").collect()
+    assert [tuple(row) for row in late] == [(2, "LATE", b"raw"), (3, "LATE", b"raw")]
+    assert sorted(row._offset for row in one.outlets.dead.rows().collect()) == [1, 5]
 
 
 def test_what_a_transform_leaves_out_is_filtered_and_counted(batch: Any, rows: Rows) -> None:

@@ -59,7 +59,7 @@ COLUMNS = "a column of the schema: order_id, customer_id, amount, ordered_at"
         ("source.kafka.topic=[a, a]", "source.kafka.topic", "['a', 'a']", "one topic or several, each once"),
         ("source.kafka.topic=[a, b c]", "source.kafka.topic.1", "b c", "a topic's name"),
         ("dead_letters=null", "dead_letters", "", "required where records are decoded"),
-        ("kafka=null", "kafka", "", "required for a source or dead letters in Kafka"),
+        ("kafka=null", "kafka", "", "required for a source, a sink or dead letters in Kafka"),
         ("postgres=null", "postgres", "", "required for a reference table by JDBC"),
         ("reference.max_staleness=10s", "reference.max_staleness", "10s", "at least refresh.every, which is 30s"),
         (

@@ -35,7 +35,7 @@ def test_a_record_is_read_back_whole(spark: SparkSession, tmp_path: Path) -> Non
         0,
         "[null]",
         "[1]",
-        (3, 1, 1, 1, 0, 0, 0, 0, 0),
+        (3, 1, 1, 1, 0, 0, 0, 0, 0, 0),
         {"FUTURE": 1},
         {},
         "2026-01-01T00:00:00",
@@ -43,6 +43,18 @@ def test_a_record_is_read_back_whole(spark: SparkSession, tmp_path: Path) -> Non
     assert_df_equality(
         read(spark, str(tmp_path / "ledger")), spark.createDataFrame([row], LEDGER), ignore_nullable=True
     )
+
+
+def test_a_record_from_before_there_was_an_outcome_is_read(spark: SparkSession, tmp_path: Path) -> None:
+    made = ledger(spark, tmp_path, ENTRY)
+    file = tmp_path / "ledger" / f"{0:020d}.json"
+    record = json.loads(file.read_text())
+    del record["counts"]["late"]
+    file.unlink()
+    (tmp_path / "ledger" / f".{file.name}.crc").unlink(missing_ok=True)
+    file.write_text(json.dumps(record))
+    assert Ledger(spark, made.path).entries() == [ENTRY] == [Ledger(spark, made.path).last_batch]
+    assert [row.counts.late for row in read(spark, made.path).collect()] == [None]
 
 
 def test_who_is_told_hears_of_what_was_written(spark: SparkSession, tmp_path: Path) -> None:

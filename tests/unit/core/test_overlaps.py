@@ -36,6 +36,48 @@ WAIT = "join={on_miss: wait, wait_for: 1h, parked: data/parked}"
             "(orders.*)",
         ),
         (
+            ["sink={delta: null, kafka: {topic: orders}}"],
+            "sink.kafka.topic",
+            "orders",
+            "a topic that the source does not read (orders)",
+        ),
+        (
+            ["sink={delta: null, kafka: {topic_column: name, topics: [a, orders]}}"],
+            "sink.kafka.topics.1",
+            "orders",
+            "a topic that the source does not read (orders)",
+        ),
+        (
+            ["sink={delta: null, kafka: {topic: orders.dead}}"],
+            "dead_letters.kafka.topic",
+            "orders.dead",
+            "a topic apart from sink.kafka.topic (orders.dead)",
+        ),
+        (
+            ["source.event_time=ordered_at", "source.late={max_lateness: 10m, to: {kafka: {topic: orders.dead}}}"],
+            "dead_letters.kafka.topic",
+            "orders.dead",
+            "a topic apart from source.late.to.kafka.topic (orders.dead)",
+        ),
+        (
+            ["source.event_time=ordered_at", "source.late={max_lateness: 10m, to: {kafka: {topic: orders}}}"],
+            "source.late.to.kafka.topic",
+            "orders",
+            "a topic that the source does not read (orders)",
+        ),
+        (
+            ["source.event_time=ordered_at", "source.late={max_lateness: 10m, to: {delta: {path: data/enriched}}}"],
+            "source.late.to.delta.path",
+            "data/enriched",
+            "a folder apart from sink.delta.path (data/enriched)",
+        ),
+        (
+            ["sink={delta: null, kafka: {topic_column: name, topics: [a, a]}}"],
+            "sink.kafka.topics.0",
+            "a",
+            "a topic apart from sink.kafka.topics.1 (a)",
+        ),
+        (
             ["checkpoint=data/enriched"],
             "checkpoint",
             "data/enriched",
