@@ -53,6 +53,7 @@ def test_the_client_knows_more_than_the_code() -> None:
 
 
 ERRORS = "org.apache.kafka.common.errors."
+DELTA = "org.apache.spark.sql.delta"
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,7 @@ ERRORS = "org.apache.kafka.common.errors."
         ([f"{ERRORS}SaslAuthenticationException", f"{ERRORS}ApiException"], PERMANENT),
         (["java.net.ConnectException", "java.net.SocketException", "java.io.IOException"], TRANSIENT),
         (["java.net.SocketTimeoutException", "java.io.InterruptedIOException"], TRANSIENT),
+        (["io.delta.exceptions.ConcurrentAppendException", f"{DELTA}.DeltaConcurrentModificationException"], TRANSIENT),
         (["java.net.UnknownHostException", "java.io.IOException"], TRANSIENT),
         (["org.apache.kafka.common.KafkaException", "java.lang.RuntimeException"], None),
         (["java.lang.IllegalStateException", "java.lang.RuntimeException"], None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame
 
-from jobs.core.config import Source
+from jobs.core.config import JobConfig
 from jobs.core.lateness import NEWEST, Lateness, bound, lasting
 from jobs.core.ledger import Counts, Entry
 
@@ -36,6 +37,12 @@ def test_late_is_what_lies_as_far_behind_as_the_bound_or_further(rows: Rows) -> 
     found = TEN_MINUTES.judge(rows(DECODED, *GIVEN), entry(**{NEWEST: NOON}), None)
     expected = rows(DECODED, record(0, "11:50:00", "LATE", DETAIL), *GIVEN[1:])
     assert_df_equality(found, expected, ignore_nullable=True)
+
+
+def test_what_comes_again_was_in_time_once(rows: Rows) -> None:
+    given = rows(DECODED, record(0, "11:50:00"))
+    again = replace(TEN_MINUTES, besides="t").judge(given, entry(**{NEWEST: NOON}), None)
+    assert_df_equality(again, given, ignore_nullable=True)
 
 
 @pytest.mark.parametrize("last", [None, entry(), entry(reference_version="v1")], ids=["none", "no note", "another"])
@@ -79,7 +86,12 @@ def test_what_the_next_record_carries_on() -> None:
 
 
 def test_no_bound_unless_the_config_has_one() -> None:
-    settings = {"file": {"path": "in"}, "schema": "at TIMESTAMP", "event_time": "at"}
+    source = {"file": {"path": "in"}, "schema": "at TIMESTAMP", "event_time": "at"}
     late = {"max_lateness": "10m", "to": {"delta": {"path": "late"}}}
-    assert bound(Source.model_validate(settings)) is None
-    assert bound(Source.model_validate({**settings, "late": late})) == TEN_MINUTES
+    assert bound(config(source)) is None
+    assert bound(config({**source, "late": late})) == TEN_MINUTES
+
+
+def config(source: dict[str, Any]) -> JobConfig:
+    places = {"sink": {"console": {}}, "checkpoint": "cp", "dead_letters": {"delta": {"path": "dead"}}}
+    return JobConfig.model_validate({"job": "j", "source": source, **places})
