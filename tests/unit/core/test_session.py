@@ -34,3 +34,11 @@ def test_jars_are_for_sessions_that_no_spark_submit_started(monkeypatch: pytest.
     assert session._local_jars() == {"spark.jars": "a.jar,b.jar"}
     monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
     assert session._local_jars() == {}
+
+
+def test_a_setting_holds_for_as_long_as_it_is_asked_to(spark: SparkSession) -> None:
+    key, before = "spark.sql.adaptive.enabled", spark.conf.get("spark.sql.adaptive.enabled")
+    with pytest.raises(ZeroDivisionError), session.overridden(spark, key, "false"):
+        assert (before, spark.conf.get(key)) == ("true", "false")
+        raise ZeroDivisionError
+    assert spark.conf.get(key) == before
