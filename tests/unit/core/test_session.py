@@ -37,8 +37,13 @@ def test_jars_are_for_sessions_that_no_spark_submit_started(monkeypatch: pytest.
 
 
 def test_a_setting_holds_for_as_long_as_it_is_asked_to(spark: SparkSession) -> None:
-    key, before = "spark.sql.adaptive.enabled", spark.conf.get("spark.sql.adaptive.enabled")
-    with pytest.raises(ZeroDivisionError), session.overridden(spark, key, "false"):
-        assert (before, spark.conf.get(key)) == ("true", "false")
-        raise ZeroDivisionError
-    assert spark.conf.get(key) == before
+    key, seen = "spark.sql.adaptive.enabled", []
+
+    def fail() -> None:
+        with session.overridden(spark, key, "false"):
+            seen.append(spark.conf.get(key))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert [*seen, spark.conf.get(key)] == ["false", "true"]
