@@ -14,12 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.core.config import Source
+from jobs.core import dead_letters
+from jobs.core.config import JobConfig
 from jobs.core.ledger import Entry
 from jobs.core.reasons import LATE
+from jobs.core.sinks import Sink
 from jobs.core.sources import COORDINATES
 
 NEWEST = "newest_event_time"  # in the ledger's note
@@ -29,10 +31,11 @@ MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class Lateness:
-    """A job's bound, by the column that says when an event happened."""
+    """A job's bound, by the column that says when an event happened, and where the late records go."""
 
     column: str
     allowed: timedelta
+    to: Sink
 
     def judge(self, decoded: DataFrame, last: Entry | None, held: DataFrame | None) -> DataFrame:
         """DECODED -> DECODED: good records that are late get their reason, but for those that the sink holds already."""
@@ -66,11 +69,11 @@ class Lateness:
         )
 
 
-def bound(source: Source) -> Lateness | None:
-    """The bound that the config sets, if any."""
-    if not (source.late and source.event_time):
-        return None
-    return Lateness(source.event_time, timedelta(milliseconds=source.late.max_lateness.ms))
+def bound(spark: SparkSession, config: JobConfig) -> Lateness | None:
+    """The bound that the config sets, if any. Raises DependencyMissing for a topic that is not there."""
+    late, column = config.source.late, config.source.event_time
+    to = dead_letters.outlet(spark, config, late.to) if late else None
+    return Lateness(column, timedelta(milliseconds=late.max_lateness.ms), to) if late and column and to else None
 
 
 def lasting(note: Mapping[str, str]) -> dict[str, str]:

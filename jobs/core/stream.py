@@ -167,8 +167,8 @@ def start(
     stream = sources.read(spark, config)
     metrics = Metrics(config.job, clock)
     target, ledger = place(spark, config, metrics.batch)
-    late = dead_letters.outlet(spark, config, config.source.late.to if config.source.late else None)
-    outlets = Outlets(scaled(target, config.scaling), dead_letters.sink(spark, config), parking, late)
+    dead, late = dead_letters.sink(spark, config), lateness.bound(spark, config)
+    outlets = Outlets(scaled(target, config.scaling), dead, parking, late)
     checkpoint = Checkpoint(spark, str(config.checkpoint))
     recovery.ready(spark, config, checkpoint, ledger, clock)
     if ledger.last_batch:
@@ -179,19 +179,9 @@ def start(
     last = ledger.last_batch
     unsure = doubt.lasting(last.note, last.end) if last else {}
     in_doubt = bool(unsure) or _in_doubt(checkpoint, ledger)
+    routed = fitting(config, transform)
     batch = MicroBatch(
-        config.job,
-        checkpoint,
-        ledger,
-        outlets,
-        decode,
-        lambda events: fitting(config, transform(events)),
-        clock,
-        note,
-        in_doubt,
-        lateness.bound(config.source),
-        unsure,
-        metrics.phase,
+        config.job, checkpoint, ledger, outlets, decode, routed, clock, note, in_doubt, unsure, metrics.phase
     )
     releases = [Release(batch, parking).tick] if parking else []
     if config.scaling.shuffle_partitions:

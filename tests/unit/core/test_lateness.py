@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 from chispa import assert_df_equality
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
-from jobs.core.config import Source
+from jobs.core.config import JobConfig
 from jobs.core.lateness import NEWEST, Lateness, bound, lasting
 from jobs.core.ledger import Counts, Entry
+from jobs.core.sinks.tables import DeltaTableSink
+from jobs.core.sinks.views import ConsoleSink
 
 Rows = Callable[..., DataFrame]
 DECODED = "at TIMESTAMP, _topic STRING, _partition INT, _offset BIGINT, _reason STRING, _detail STRING"
-TEN_MINUTES = Lateness("at", timedelta(minutes=10))
+TEN_MINUTES = Lateness("at", timedelta(minutes=10), ConsoleSink(1))
 NOON = "2026-01-01T12:00:00.000000+00:00"
 DETAIL = "at: 600 s or more behind the newest event"
 
@@ -78,8 +80,12 @@ def test_what_the_next_record_carries_on() -> None:
     assert lasting({"how": "from-ledger"}) == {}
 
 
-def test_no_bound_unless_the_config_has_one() -> None:
-    settings = {"file": {"path": "in"}, "schema": "at TIMESTAMP", "event_time": "at"}
-    late = {"max_lateness": "10m", "to": {"delta": {"path": "late"}}}
-    assert bound(Source.model_validate(settings)) is None
-    assert bound(Source.model_validate({**settings, "late": late})) == TEN_MINUTES
+def test_no_bound_unless_the_config_has_one(spark: SparkSession) -> None:
+    source = {"file": {"path": "in"}, "schema": "at TIMESTAMP", "event_time": "at"}
+    late = {"max_lateness": "10m", "to": {"delta": {"path": "data/late"}}}
+    dead = {"delta": {"path": "data/dead"}}
+    whole = {"job": "j", "sink": {"console": {}}, "dead_letters": dead, "checkpoint": "data/cp"}
+    assert bound(spark, JobConfig.model_validate({**whole, "source": source})) is None
+    made = bound(spark, JobConfig.model_validate({**whole, "source": {**source, "late": late}}))
+    assert made and isinstance(made.to, DeltaTableSink)
+    assert (made.column, made.allowed, made.to.path) == ("at", timedelta(minutes=10), "data/late")
