@@ -54,7 +54,7 @@ class Outlets:
     good: Sink
     dead: Sink | None
     parked: Parking | None
-    late: Sink | None = None
+    late: Lateness | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,6 @@ class MicroBatch:
     clock: Clock = utc_now
     note: Callable[[], dict[str, str]] = field(default=dict)
     in_doubt: bool = False  # whether the next batch was planned by an earlier run that may have written some of it
-    lateness: Lateness | None = None
     doubt: dict[str, str] = field(default_factory=dict)  # after a recovery: until where every batch is in doubt
     phase: Callable[[str], AbstractContextManager[None]] = _untimed  # times a part of a batch, by name
     redrive: Redrive | None = None
@@ -146,16 +145,17 @@ class MicroBatch:
     def _decoded(self, one: Try, keep: bool) -> DataFrame:
         """DECODED, late records among the rejected; batches cut anew after a recovery leave alone what the sink holds."""
         decoded = self.decode(one.records, one.now, keep)
-        if self.lateness is None:
+        late = self.outlets.late
+        if late is None:
             return decoded
-        return self.lateness.judge(decoded, self.ledger.last_batch, self._held(one.mark) if self.doubt else None)
+        return late.judge(decoded, self.ledger.last_batch, self._held(one.mark) if self.doubt else None)
 
     def _good(self, again: Again, one: Try) -> Counts:
         """Writes what is good; counts what was read, written and filtered in the same pass."""
         decoded, seen, done = again.rows, Observation(), Observation()
         held = self._held(one.mark)
         already = decoded.filter("_reason IS NULL").join(held, COORDINATES, "left_semi").count() if held else 0
-        newest = [self.lateness.newest().alias("newest")] if self.lateness else []
+        newest = [self.outlets.late.newest().alias("newest")] if self.outlets.late else []
         read = decoded.observe(seen, F.count(F.lit(1)).alias("read"), F.count("_reason").alias("rejected"), *newest)
         outcome = again.tried(one.transform(_without(read.filter("_reason IS NULL"), held)))
         redriven = F.count_if((F.col(ATTEMPT) > 1) & F.col("_reason").isNull()).alias("redriven")
@@ -202,7 +202,7 @@ class MicroBatch:
         if self.outlets.parked and WAITING in reasons:
             self.outlets.parked.park(waiting, one.mark, one.now, self.in_doubt)
         if self.outlets.late and LATE in reasons:
-            dead_letters.send(self.outlets.late, dead_letters.letters(late, self.job), one.mark, self.in_doubt)
+            dead_letters.send(self.outlets.late.to, dead_letters.letters(late, self.job), one.mark, self.in_doubt)
         if self.outlets.dead and reasons - {WAITING, LATE}:
             with self.phase("dead_letters"):
                 dead_letters.send(self.outlets.dead, dead_letters.letters(dead, self.job), one.mark, self.in_doubt)
@@ -216,7 +216,7 @@ class MicroBatch:
                 f"batch {mark.batch_id} does not add up: {whole}, {missing} were rejected on the first pass"
             )
         place = (mark.job, mark.query_id, mark.batch_id, mark.start, mark.end)
-        newest = self.lateness.noted(self.ledger.last_batch, self._newest) if self.lateness else {}
+        newest = self.outlets.late.noted(self.ledger.last_batch, self._newest) if self.outlets.late else {}
         note = {**self.note(), **doubt.lasting(self.doubt, mark.end), **newest}
         return Entry("batch", *place, whole, one.now.isoformat(), reasons, note)
 

@@ -14,12 +14,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from jobs.core import dead_letters
 from jobs.core.config import JobConfig
+from jobs.core.lease import Lease
 from jobs.core.ledger import Entry
 from jobs.core.reasons import LATE
+from jobs.core.sinks import Sink
 from jobs.core.sources import COORDINATES
 
 NEWEST = "newest_event_time"  # in the ledger's note
@@ -29,10 +32,11 @@ MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class Lateness:
-    """A job's bound, by the column that says when an event happened."""
+    """A job's bound, by the column that says when an event happened, and where the late records go."""
 
     column: str
     allowed: timedelta
+    to: Sink
     besides: str | None = None  # the redrive topic: what comes again was in time once
 
     def judge(self, decoded: DataFrame, last: Entry | None, held: DataFrame | None) -> DataFrame:
@@ -69,13 +73,14 @@ class Lateness:
         )
 
 
-def bound(config: JobConfig) -> Lateness | None:
-    """The bound that the config sets, if any."""
-    source, letters = config.source, config.dead_letters
-    if not (source.late and source.event_time):
+def bound(spark: SparkSession, config: JobConfig, lease: Lease) -> Lateness | None:
+    """The bound that the config sets, if any. Raises DependencyMissing for a topic that is not there."""
+    late, column, letters = config.source.late, config.source.event_time, config.dead_letters
+    to = dead_letters.outlet(spark, config, late.to, lease) if late else None
+    if not (late and column and to):
         return None
     again = letters.redrive.topic if letters and letters.redrive else None
-    return Lateness(source.event_time, timedelta(milliseconds=source.late.max_lateness.ms), again)
+    return Lateness(column, timedelta(milliseconds=late.max_lateness.ms), to, again)
 
 
 def lasting(note: Mapping[str, str]) -> dict[str, str]:

@@ -205,8 +205,8 @@ def _start(
     if lease.taken_from:
         ledger.append(takeover(config.job, lease.epoch, str(lease.taken_from), clock()))
     parking = Parking(spark, wait.path, wait.wait_for, lease) if wait else None
-    late = dead_letters.outlet(spark, config, config.source.late.to if config.source.late else None, lease)
-    outlets = Outlets(scaled(target, config.scaling), dead_letters.sink(spark, config, lease), parking, late)
+    dead, late = dead_letters.sink(spark, config, lease), lateness.bound(spark, config, lease)
+    outlets = Outlets(scaled(target, config.scaling), dead, parking, late)
     checkpoint = Checkpoint(spark, str(config.checkpoint))
     recovery.ready(spark, config, checkpoint, ledger, clock)
     if ledger.last_batch:
@@ -217,19 +217,9 @@ def _start(
     last = ledger.last_batch
     unsure = doubt.lasting(last.note, last.end) if last else {}
     in_doubt = bool(unsure) or _in_doubt(checkpoint, ledger)
+    routed = fitting(config, transform)
     batch = MicroBatch(
-        config.job,
-        checkpoint,
-        ledger,
-        outlets,
-        decode,
-        lambda events: fitting(config, transform(events)),
-        clock,
-        note,
-        in_doubt,
-        lateness.bound(config),
-        unsure,
-        metrics.phase,
+        config.job, checkpoint, ledger, outlets, decode, routed, clock, note, in_doubt, unsure, metrics.phase
     )
     batch.redrive = redrive(spark, config, checkpoint.path)
     releases = [Release(batch, parking).tick] if parking else []

@@ -8,18 +8,13 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
-from uuid import uuid5
 
 import pytest
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from jobs.core.audit import Report
-from jobs.core.ledger import Counts
-from jobs.core.sinks.messages import NAMESPACE
 
 RECORDS = 300
 SEED = 20261124
@@ -105,23 +100,6 @@ def test_a_kill_before_a_sink_in_postgres(
     check(made.run())
 
 
-def test_kills_before_a_sink_in_kafka(
-    spark: SparkSession, job: Any, broker: Any, orders: str, customers: str, stack: Any, tmp_path: Path
-) -> None:
-    """One batch, cut short three times: what the topic has of it is not sent again."""
-    topic = broker.topic("joined")
-    sink = {"kafka": {"topic": topic, "key": ["customer_id"]}}
-    made = job({**settings(broker, orders, customers, tmp_path, how="inner"), "sink": sink})
-    for point in ("half_sent", "before_ledger", "before_commit"):
-        killed(made, point, stack)
-    check(made.run())
-    reader = spark.read.format("kafka").option("kafka.bootstrap.servers", broker.servers).option("subscribe", topic)
-    found = reader.option("includeHeaders", True).load().select(F.explode("headers").alias("h")).select("h.*")
-    ids = [bytes(row["value"]).decode() for row in found.filter("key = 'event_id'").collect()]
-    joined = [n for n in range(RECORDS) if n % 10 and n % 4 < 2]
-    assert sorted(ids) == sorted(str(uuid5(NAMESPACE, f"join/{orders}/0/{offset}")) for offset in joined)
-
-
 def test_a_kill_at_a_random_point(
     job: Any, broker: Any, orders: str, customers: str, stack: Any, tmp_path: Path
 ) -> None:
@@ -143,37 +121,6 @@ def test_a_reference_that_moved_on_between_kill_and_restart(
     sink = spark.read.format("delta").load(str(tmp_path / "sink")).where("_offset < 100")
     found = {(row.customer_id, row.segment) for row in sink.select("customer_id", "segment").distinct().collect()}
     assert found == {("c0", "gold"), ("c1", "silver"), ("c2", "new")}
-
-
-def test_late_records_are_judged_alike_after_kills_and_restarts(
-    spark: SparkSession, job: Any, broker: Any, customers: str, stack: Any, tmp_path: Path
-) -> None:
-    """Against the newest of the batches that are complete; the record dated 2099 is none of them."""
-    orders, now = broker.topic("orders"), datetime.now(timezone.utc)
-    given = settings(broker, orders, customers, tmp_path)
-    late = {"max_lateness": "10m", "to": {"delta": {"path": str(tmp_path / "late")}}}
-    timed = {"schema": "order_id STRING, customer_id STRING, at TIMESTAMP", "event_time": "at", "late": late}
-    made = job({**given, "source": {**given["source"], **timed}})
-
-    def order(*moments: datetime) -> None:
-        broker.send(orders, [json.dumps({"order_id": "o", "at": at.isoformat()}).encode() for at in moments])
-
-    def minutes(count: int) -> datetime:
-        return now + timedelta(minutes=count)
-
-    order(now, datetime(2099, 1, 1, tzinfo=timezone.utc))
-    made.run()
-    order(minutes(40), minutes(-5), minutes(-11))
-    for point in ("before_ledger", "before_record"):
-        killed(made, point, stack)
-    report = made.run()
-    assert report.holds, report.checks
-    assert (report.counts, report.reasons) == (Counts(5, 3, dead_letters=1, late=1), {"FUTURE": 1})
-    order(minutes(30), minutes(31))
-    report = made.run()
-    assert report.holds and report.counts == Counts(7, 4, dead_letters=1, late=2), report
-    letters = spark.read.format("delta").load(str(tmp_path / "late")).orderBy("_offset")
-    assert [(row["_offset"], row["reason"]) for row in letters.collect()] == [(4, "LATE"), (5, "LATE")]
 
 
 def test_waiting_records_survive_a_kill(

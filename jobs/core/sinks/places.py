@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.core import doubt
@@ -18,6 +20,8 @@ from jobs.core.sinks.postgres import PostgresSink
 from jobs.core.sinks.tables import DeltaTableSink, ParquetSink
 from jobs.core.sinks.topics import KafkaSink
 from jobs.core.sinks.views import ConsoleSink, MemorySink
+
+Transform = Callable[[DataFrame], DataFrame]
 
 
 def place(
@@ -60,9 +64,10 @@ def _sink(spark: SparkSession, config: JobConfig, ledger: Ledger, lease: Lease |
     return ConsoleSink(target.console.rows)
 
 
-def fitting(config: JobConfig, outcome: DataFrame) -> DataFrame:
-    """DECODED -> DECODED: what the sink has no place for gets a reason."""
-    return routed(outcome, config.sink.kafka) if config.sink.kafka else outcome
+def fitting(config: JobConfig, transform: Transform) -> Transform:
+    """The transform, after which a row that the sink has no place for gets a reason."""
+    target = config.sink.kafka
+    return (lambda events: routed(transform(events), target)) if target else transform
 
 
 def folders(config: JobConfig) -> list[str]:

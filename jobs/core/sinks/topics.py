@@ -48,7 +48,7 @@ class KafkaSink:
         """Sends a record for each row, in one action. Raises SinkFailed, whose cause says whether another try may help."""
         writer = sent(rows, self._job, self._target).write.format("kafka").mode("append")
         try:
-            with overridden(rows.sparkSession, V1_SOURCES, self._without_kafka()):
+            with overridden(rows.sparkSession, V1_SOURCES, _without_kafka(rows.sparkSession)):
                 writer.options(**self._options).options(**SAFE).save()
         except (Py4JJavaError, PySparkException) as failure:
             raise SinkFailed(self.name, mark.batch_id, words(failure)) from failure
@@ -68,10 +68,11 @@ class KafkaSink:
         own = found.filter(header("job") == self._job)
         return own.select(*coordinates()).filter("_offset IS NOT NULL").dropDuplicates(COORDINATES)
 
-    def _without_kafka(self) -> str:
-        """Spark's first way to write to Kafka, which it still prefers, never reports what was observed on the way."""
-        named = str(self._spark.conf.get(V1_SOURCES)).split(",")
-        return ",".join(name for name in named if name != "kafka")
+
+def _without_kafka(spark: SparkSession) -> str:
+    """Spark's first way to write to Kafka, which it still prefers, never reports what was observed on the way."""
+    named = str(spark.conf.get(V1_SOURCES)).split(",")
+    return ",".join(name for name in named if name != "kafka")
 
 
 def _from(moment: datetime) -> dict[str, str]:

@@ -118,8 +118,8 @@ def test_late_records_are_put_aside_by_the_newest_of_the_batches_before(
     spark: SparkSession, batch: Any, rows: Rows, tmp_path: Path
 ) -> None:
     """What the batch itself brings does not count yet; a transform never sees a late record."""
-    one = batch(odd_ones_are_refused, lateness=Lateness("at", timedelta(minutes=10)))
-    one.outlets.late = DeltaTableSink(spark, str(tmp_path / "late"))
+    one, late = batch(odd_ones_are_refused), DeltaTableSink(spark, str(tmp_path / "late"))
+    one.outlets.late = Lateness("at", timedelta(minutes=10), late)
     noted = {"newest_event_time": "2026-01-01T12:00:00.000000+00:00"}
     one.ledger.last_batch = Entry("batch", "join", "q1", 2, "[null]", "[1]", Counts(), "t0", {}, noted)
     given = [
@@ -135,8 +135,8 @@ def test_late_records_are_put_aside_by_the_newest_of_the_batches_before(
     assert one.ledger.entries[0].reasons == {"NO_REFERENCE": 1, "FUTURE": 1}
     assert one.ledger.entries[0].note == {"newest_event_time": "2026-01-01T13:00:00.000000+00:00"}
     assert sorted(row._offset for row in written(one).collect()) == [0, 4]
-    late = one.outlets.late.rows().select("_offset", "reason", "value").orderBy("_offset").collect()
-    assert [tuple(row) for row in late] == [(2, "LATE", b"raw"), (3, "LATE", b"raw")]
+    letters = late.rows().select("_offset", "reason", "value").orderBy("_offset").collect()
+    assert [tuple(row) for row in letters] == [(2, "LATE", b"raw"), (3, "LATE", b"raw")]
     assert sorted(row._offset for row in one.outlets.dead.rows().collect()) == [1, 5]
 
 

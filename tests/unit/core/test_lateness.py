@@ -9,16 +9,19 @@ from typing import Any
 
 import pytest
 from chispa import assert_df_equality
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
 from jobs.core.config import JobConfig
 from jobs.core.lateness import NEWEST, Lateness, bound, lasting
 from jobs.core.ledger import Counts, Entry
+from jobs.core.sinks.tables import DeltaTableSink
+from jobs.core.sinks.views import ConsoleSink
 
 Rows = Callable[..., DataFrame]
 DECODED = "at TIMESTAMP, _topic STRING, _partition INT, _offset BIGINT, _reason STRING, _detail STRING"
-TEN_MINUTES = Lateness("at", timedelta(minutes=10))
+TEN_MINUTES = Lateness("at", timedelta(minutes=10), ConsoleSink(1))
 NOON = "2026-01-01T12:00:00.000000+00:00"
+NO_LEASE: Any = None
 DETAIL = "at: 600 s or more behind the newest event"
 
 
@@ -85,13 +88,12 @@ def test_what_the_next_record_carries_on() -> None:
     assert lasting({"how": "from-ledger"}) == {}
 
 
-def test_no_bound_unless_the_config_has_one() -> None:
+def test_no_bound_unless_the_config_has_one(spark: SparkSession) -> None:
     source = {"file": {"path": "in"}, "schema": "at TIMESTAMP", "event_time": "at"}
-    late = {"max_lateness": "10m", "to": {"delta": {"path": "late"}}}
-    assert bound(config(source)) is None
-    assert bound(config({**source, "late": late})) == TEN_MINUTES
-
-
-def config(source: dict[str, Any]) -> JobConfig:
-    places = {"sink": {"console": {}}, "checkpoint": "cp", "dead_letters": {"delta": {"path": "dead"}}}
-    return JobConfig.model_validate({"job": "j", "source": source, **places})
+    late = {"max_lateness": "10m", "to": {"delta": {"path": "data/late"}}}
+    dead = {"delta": {"path": "data/dead"}}
+    whole = {"job": "j", "sink": {"console": {}}, "dead_letters": dead, "checkpoint": "data/cp"}
+    assert bound(spark, JobConfig.model_validate({**whole, "source": source}), NO_LEASE) is None
+    made = bound(spark, JobConfig.model_validate({**whole, "source": {**source, "late": late}}), NO_LEASE)
+    assert made and isinstance(made.to, DeltaTableSink)
+    assert (made.column, made.allowed, made.to.path) == ("at", timedelta(minutes=10), "data/late")
