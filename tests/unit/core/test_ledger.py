@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +43,15 @@ def test_a_record_is_read_back_whole(spark: SparkSession, tmp_path: Path) -> Non
     assert_df_equality(
         read(spark, str(tmp_path / "ledger")), spark.createDataFrame([row], LEDGER), ignore_nullable=True
     )
+
+
+def test_a_record_from_before_redriven_ones_were_counted_is_read(spark: SparkSession, tmp_path: Path) -> None:
+    made = ledger(spark, tmp_path)
+    (tmp_path / "ledger").mkdir()
+    whole = {"seq": 0, **asdict(ENTRY), "counts": {"read": 3, "written": 1, "filtered": 1, "dead_letters": 1}}
+    (tmp_path / "ledger" / f"{0:020d}.json").write_text(json.dumps(whole))
+    assert ledger(spark, tmp_path).entries() == [ENTRY]
+    assert [row.counts.duplicate for row in read(spark, made.path).collect()] == [None]
 
 
 def test_who_is_told_hears_of_what_was_written(spark: SparkSession, tmp_path: Path) -> None:
