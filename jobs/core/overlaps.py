@@ -56,9 +56,9 @@ def topics_written(config: JobConfig) -> dict[Path, str]:
     sink, letters, late = config.sink.kafka, config.dead_letters, config.source.late
     redrive = letters.redrive if letters else None
     places: dict[Path, str | None] = {
-        ("dead_letters", "kafka", "topic"): letters.kafka.topic if letters and letters.kafka else None,
-        ("dead_letters", "redrive", "topic"): redrive.topic if redrive else None,
         ("dead_letters", "redrive", "parking_topic"): redrive.parking_topic if redrive else None,
+        ("dead_letters", "redrive", "topic"): redrive.topic if redrive else None,
+        ("dead_letters", "kafka", "topic"): letters.kafka.topic if letters and letters.kafka else None,
         ("source", "late", "to", "kafka", "topic"): late.to.kafka.topic if late and late.to.kafka else None,
         ("sink", "kafka", "topic"): sink.topic if sink else None,
         **{("sink", "kafka", "topics", str(n)): topic for n, topic in enumerate(sink.topics if sink else [])},

@@ -88,7 +88,7 @@ def pacer(
         due, step = now(), max(1, rate // PIECES_A_SECOND)
         for piece in (batch.slice(at, step) for batch in batches for at in range(0, batch.num_rows, step)):
             pause(max(0.0, due - now()))
-            due += piece.num_rows / rate
+            due = max(due, now()) + piece.num_rows / rate
             yield piece
 
     return pace

@@ -2,8 +2,8 @@
 
 A record of the redrive topic takes topic, partition, offset, timestamp and attempt from the headers that a redrive gave it.
 Headers are believed in that topic alone, and there only if they are whole and of this job; a record without them is a
-record of the redrive topic. What a sink that can be asked holds already is a duplicate, and so is what is in the batch
-itself, or twice in it.
+record of the redrive topic. What the sink holds already is a duplicate, and so is what the batch itself has, or has twice;
+where a sink can't say, or replaces rows, what the redrive topic has had before at the same attempt.
 
 A batch that runs again can't tell what it wrote from what was there before it. So how many were there is noted beside the
 checkpoint before anything is written. After a recovery, what the sink holds is a duplicate: it was counted where it was
@@ -12,12 +12,12 @@ first read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as F
 
 from jobs.core import letters
@@ -58,6 +58,7 @@ class Redrive:
     job: str
     topic: str
     notes: Folder
+    records: Callable[[], DataFrame]  # all that the redrive topic holds
 
     def within(self, mark: Mark) -> bool:
         """Whether a batch reads anything from the redrive topic."""
@@ -70,16 +71,33 @@ class Redrive:
         rows = first_coordinates(decoded, self.topic, self.job)
         own, came = rows.filter(F.col(ATTEMPT) == 1), rows.filter(F.col(ATTEMPT) > 1)
         once = distinct(came).join(own, COORDINATES, "left_anti")
-        held = _held(once, sink).persist()
+        ends = _ends(once)
+        held = self._there(once, sink, mark, ends).persist()
         try:
             there = held.count()
             before = self._before(mark, there)
             fresh = once.join(held, COORDINATES, "left_anti")
             taken = fresh.select(*COORDINATES, ATTEMPT)
             handled = own.unionByName(fresh).drop(ATTEMPT, ORDER)
-            yield Again(handled, taken, came.count() - once.count() + before, there - before)
+            yield Again(handled, taken, came.count() - sum(row["n"] for row in ends) + before, there - before)
         finally:
             held.unpersist()
+
+    def _there(self, once: DataFrame, sink: Sink, mark: Mark, ends: list[Row]) -> DataFrame:
+        """Coordinates of those that were handled before."""
+        held = sink.held()
+        if held is None:
+            return once.join(self._earlier(mark), [*COORDINATES, ATTEMPT], "left_semi").select(*COORDINATES)
+        near = held.filter(reduce(Column.__or__, map(_between, ends), F.lit(False)))
+        return once.select(*COORDINATES).join(near, COORDINATES, "left_semi")
+
+    def _earlier(self, mark: Mark) -> DataFrame:
+        """Coordinates and attempt of what came before the batch."""
+        start = {int(place[1]): at for place, at in (positions(mark.start) or {}).items() if place[0] == self.topic}
+        inside = [(F.col("partition") == partition) & (F.col("offset") < at) for partition, at in start.items()]
+        records = self.records().filter(reduce(Column.__or__, inside, F.lit(False)))
+        ours = records.select(letters.added("headers").alias("ours"))
+        return ours.select(*letters.origin("ours"), letters.attempt("ours").alias(ATTEMPT)).drop("_timestamp")
 
     def _before(self, mark: Mark, there: int) -> int:
         """How many of them the sink held before the first attempt at the batch."""
@@ -95,7 +113,10 @@ class Redrive:
 def redrive(spark: SparkSession, config: JobConfig, checkpoint: str) -> Redrive | None:
     """As the config says; None where nothing comes again."""
     given = config.dead_letters.redrive if config.dead_letters else None
-    return Redrive(config.job, given.topic, Folder(spark, f"{checkpoint}/{NOTES}")) if given else None
+    if given is None:
+        return None
+    topic, notes = given.topic, Folder(spark, f"{checkpoint}/{NOTES}")
+    return Redrive(config.job, topic, notes, lambda: letters.topic_records(spark, config, topic))
 
 
 def first_coordinates(decoded: DataFrame, topic: str, job: str) -> DataFrame:
@@ -119,19 +140,13 @@ def distinct(came: DataFrame) -> DataFrame:
     return came.withColumn("_nth", nth).filter("_nth = 1").drop("_nth")
 
 
-def _held(rows: DataFrame, sink: Sink) -> DataFrame:
-    """Coordinates of those that the sink holds; none where it can't say, or replaces rows."""
-    coordinates, held = rows.select(*COORDINATES), sink.held()
-    if held is None:
-        return coordinates.limit(0)
-    near = held.filter(reduce(Column.__or__, _spans(rows), F.lit(False)))
-    return coordinates.join(near, COORDINATES, "left_semi")
+def _ends(rows: DataFrame) -> list[Row]:
+    """How many there are of each partition, and between which offsets: for data skipping."""
+    ends = F.count(F.lit(1)).alias("n"), F.min("_offset").alias("first"), F.max("_offset").alias("last")
+    return rows.groupBy("_topic", "_partition").agg(*ends).collect()
 
 
-def _spans(rows: DataFrame) -> list[Column]:
-    """For data skipping: between which offsets of a partition they lie."""
-    ends = rows.groupBy("_topic", "_partition").agg(F.min("_offset"), F.max("_offset")).collect()
-    return [
-        (F.col("_topic") == topic) & (F.col("_partition") == partition) & F.col("_offset").between(first, last)
-        for topic, partition, first, last in ends
-    ]
+def _between(end: Row) -> Column:
+    topic, partition, _, first, last = end
+    here: Column = (F.col("_topic") == topic) & (F.col("_partition") == partition)
+    return here & F.col("_offset").between(first, last)

@@ -91,6 +91,12 @@ def test_a_lost_late_record_is_found(broken: Kept, config: JobConfig, rows: Call
     assert broken(WRITTEN, DEAD, FIRST, late) == [Check("late: distinct records", 2, 1)]
 
 
+def test_redriven_records_leave_the_dead_letters_and_those_rejected_again_stay(broken: Kept) -> None:
+    again = replace(SECOND, counts=Counts(4, 2, 0, -1, duplicate=1, redriven=1, rejected_again=1))
+    first = replace(FIRST, counts=Counts(3, 1, 0, 2))
+    assert broken([*WRITTEN, ("o2", "f", 0, 10)], [10, 10, 30, 30], first, again) == []
+
+
 def test_a_gap_between_batches_is_found(broken: Kept) -> None:
     gap = replace(SECOND, start='[{"logOffset": 7}]')
     assert broken(WRITTEN, DEAD, FIRST, gap) == [

@@ -16,8 +16,10 @@ from pyspark.sql import functions as F
 from jobs.core.batch import MicroBatch, Outlets
 from jobs.core.dead_letters import DeltaDeadLetters
 from jobs.core.doubt import FOR_GOOD, UNTIL
+from jobs.core.files import Folder
 from jobs.core.lateness import Lateness
 from jobs.core.ledger import Counts, Entry
+from jobs.core.redriven import Redrive
 from jobs.core.sinks import Mark
 from jobs.core.sinks.tables import DeltaTableSink
 
@@ -200,6 +202,56 @@ def test_after_a_batch_with_rejects_the_next_is_kept_for_its_second_pass(batch: 
     for _ in range(2):
         one.run(rows(DECODED, record(0), record(3, "MALFORMED")), 3)
     assert counts(one) == [Counts(read=2, written=1, dead_letters=1)] * 2
+
+
+def sent_again(offset: int, own: int) -> tuple[Any, ...]:
+    """The record of an offset before this batch, as a redrive sends it."""
+    origin = [("topic", b"t"), ("partition", bytes(4)), ("offset", offset.to_bytes(8, "big")), ("timestamp", bytes(8))]
+    headers = [(f"kafka_dlt-original-{name}", value) for name, value in origin]
+    tried = [("patterns-job", b"join"), ("patterns-attempt", b"2")]
+    return (offset, "again", 0, own, None, None, None, None, b"raw", [("h", b"1"), *headers, *tried])
+
+
+@pytest.fixture
+def redriving(spark: SparkSession, batch: Any, tmp_path: Path) -> Callable[..., Any]:
+    """Batch 3 goes from offset 0 to 9 of t and from 0 to `end` of the redrive topic."""
+
+    def nothing() -> DataFrame:
+        raise AssertionError("the sink can say")
+
+    def made(end: int, **more: Any) -> Any:
+        one = batch(
+            odd_ones_are_refused, redrive=Redrive("join", "again", Folder(spark, str(tmp_path / "n")), nothing), **more
+        )
+        one.checkpoint.end = lambda batch_id: [{"t": {"0": 9}, "again": {"0": end}}]
+        return one
+
+    return made
+
+
+def test_redriven_records_are_written_once_or_rejected_again(redriving: Any, rows: Rows) -> None:
+    """One of them was written all the same before it was redriven; the sink holds it."""
+    records = [record(0), record(1), sent_again(90, 0), sent_again(90, 1), sent_again(92, 2), sent_again(93, 3)]
+    one, expected = redriving(4), Counts(6, 2, dead_letters=0, duplicate=2, redriven=1, rejected_again=1)
+    one.outlets.good.append(rows(WRITTEN, (92, "t", 0, 92)), mark())
+    one.run(rows(DECODED, *records), 3)
+    assert counts(one) == [expected] and one.ledger.entries[0].reasons == {"NO_REFERENCE": 2}
+    kept = rows(WRITTEN, (0, "t", 0, 0), (90, "t", 0, 90), (92, "t", 0, 92))
+    assert_df_equality(written(one), kept, ignore_row_order=True, ignore_nullable=True)
+    letters = one.outlets.dead.rows().select("_offset", "attempt", "headers").orderBy("_offset").collect()
+    assert [tuple(row) for row in letters] == [(1, 1, None), (93, 2, [("h", b"1")])]
+    again = redriving(4, in_doubt=True)
+    again.run(rows(DECODED, *records), 3)
+    assert counts(again) == [expected], "a repeat counts the same"
+    assert written(again).count() == 3
+    assert again.outlets.dead.rows().select("_offset", "attempt").distinct().count() == 2
+
+
+def test_a_batch_without_redriven_records_does_not_ask_the_sink(redriving: Any, rows: Rows) -> None:
+    one = redriving(0)
+    one.outlets.good.held = None  # to ask would fail
+    one.run(rows(DECODED, record(0), record(1)), 3)
+    assert counts(one) == [Counts(read=2, written=1, dead_letters=1)] and one.redrive.notes.list() == []
 
 
 @pytest.mark.parametrize("in_doubt", [False, True])

@@ -11,6 +11,7 @@ from jobs.core.config import shared_checkpoints
 from jobs.core.errors import Problem
 from jobs.core.overlaps import overlap
 
+REDRIVE = "dead_letters.redrive={topic: orders.again, parking_topic: orders.parked}"
 WAIT = "join={on_miss: wait, wait_for: 1h, parked: data/parked}"
 
 
@@ -38,6 +39,12 @@ WAIT = "join={on_miss: wait, wait_for: 1h, parked: data/parked}"
         (
             ["sink={delta: null, kafka: {topic: orders}}"],
             "sink.kafka.topic",
+            "orders",
+            "a topic that the source does not read (orders)",
+        ),
+        (
+            [REDRIVE, "dead_letters.redrive.topic=orders"],
+            "dead_letters.redrive.topic",
             "orders",
             "a topic that the source does not read (orders)",
         ),
@@ -76,6 +83,36 @@ WAIT = "join={on_miss: wait, wait_for: 1h, parked: data/parked}"
             "sink.kafka.topics.0",
             "a",
             "a topic apart from sink.kafka.topics.1 (a)",
+        ),
+        (
+            [REDRIVE, "source.kafka.topic=[a, orders.parked]"],
+            "dead_letters.redrive.parking_topic",
+            "orders.parked",
+            "a topic that the source does not read (orders.parked)",
+        ),
+        (
+            [REDRIVE, "source.kafka={topic: null, topic_pattern: .*again}"],
+            "dead_letters.redrive.topic",
+            "orders.again",
+            "a topic that the source does not read (.*again)",
+        ),
+        (
+            [REDRIVE, "dead_letters.redrive.topic=orders.dead"],
+            "dead_letters.redrive.topic",
+            "orders.dead",
+            "a topic apart from dead_letters.kafka.topic (orders.dead)",
+        ),
+        (
+            [REDRIVE, "dead_letters.redrive.parking_topic=orders.dead"],
+            "dead_letters.redrive.parking_topic",
+            "orders.dead",
+            "a topic apart from dead_letters.kafka.topic (orders.dead)",
+        ),
+        (
+            [REDRIVE, "dead_letters.redrive.parking_topic=orders.again"],
+            "dead_letters.redrive.parking_topic",
+            "orders.again",
+            "a topic apart from dead_letters.redrive.topic (orders.again)",
         ),
         (
             ["checkpoint=data/enriched"],

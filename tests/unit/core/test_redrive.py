@@ -1,0 +1,39 @@
+"""The pace of a redrive, and jobs that have none; what it sends is in tests/integration/test_redriven_job.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from _configs import config
+
+from jobs.core.errors import ConfigError
+from jobs.core.redrive import pacer, settings
+
+
+@pytest.mark.parametrize(("rate", "pieces"), [(20, [2, 2, 1, 2]), (5, [1] * 7)])
+def test_so_many_rows_a_second_pass(rate: int, pieces: list[int]) -> None:
+    clock, passed = [0.0], []
+    pace = pacer(rate, lambda: clock[0], lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    batches = [pa.RecordBatch.from_pydict({"n": list(range(count))}) for count in (5, 2)]
+    for piece in pace(iter(batches)):
+        passed.append((piece.num_rows, clock[0]))
+    assert [count for count, _ in passed] == pieces
+    begun = [sum(pieces[:at]) / rate for at in range(len(pieces))]
+    assert [when for _, when in passed] == pytest.approx(begun)
+
+
+def test_a_slow_reader_is_not_made_up_for_by_a_burst() -> None:
+    clock = [0.0]
+    pace = pacer(10, lambda: clock[0], lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    passed = []
+    for _ in pace(iter([pa.RecordBatch.from_pydict({"n": [1, 2, 3]})])):
+        passed.append(clock[0])
+        clock[0] += 5 if len(passed) == 1 else 0
+    assert passed == pytest.approx([0, 5, 5.1])
+
+
+def test_a_job_without_a_redrive_topic_is_told_what_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="dead_letters.redrive: required for a redrive: topic and parking_topic"):
+        settings(config(tmp_path))
