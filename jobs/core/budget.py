@@ -52,8 +52,7 @@ class Budget:
 
     def told(self, entry: Entry) -> None:
         """Of a record, once it is written."""
-        counts = entry.counts
-        self._window.append(Told(self._clock(), counts.read, counts.dead_letters, entry.reasons))
+        self._window.append(Told(self._clock(), entry.counts.read, sum(entry.reasons.values()), entry.reasons))
 
     def check(self) -> None:
         """Raises BudgetSpent where the job has to stop; otherwise says so once."""

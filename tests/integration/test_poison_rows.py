@@ -270,3 +270,49 @@ def test_a_job_goes_on_past_refused_rows_and_the_audit_holds(
     assert report.holds, report.checks
     assert report.counts == Counts(30, 26, dead_letters=4) and report.batches == 3
     assert report.reasons == {"SINK_REJECTED": 3, "MALFORMED": 1}
+
+
+def test_a_record_that_waited_can_be_refused_in_the_end(
+    job: Any, broker: Any, table: Any, database: Any, spark: SparkSession, tmp_path: Path
+) -> None:
+    """Before a Delta table of the user's own, in the batch and in the release of what waited."""
+    orders, customers, path = broker.topic("orders"), table("customer_id text", [("c1",)]), str(tmp_path / "sink")
+    columns = "order_id STRING NOT NULL, customer_id STRING, _reference_version STRING, _topic STRING, _partition INT"
+    spark.sql(f"CREATE TABLE delta.`{path}` ({columns}, _offset BIGINT) USING delta")
+    spark.sql(f"ALTER TABLE delta.`{path}` ADD CONSTRAINT sane CHECK (order_id <> 'odd')")
+    pairs = [("odd", "c1"), ("odd", "c9"), ("o1", "c9"), (None, "c1"), ("o2", "c1")]
+    broker.send(
+        orders, [json.dumps({"order_id": order, "customer_id": customer}).encode() for order, customer in pairs]
+    )
+    made = job(
+        {
+            "source": {"kafka": {"topic": orders}, "schema": "order_id STRING, customer_id STRING"},
+            "reference": {"jdbc": {"table": customers, "key": "customer_id"}},
+            "join": {
+                "on": {"customer_id": "customer_id"},
+                "on_miss": "wait",
+                "wait_for": "1h",
+                "parked": str(tmp_path / "parked"),
+            },
+            "sink": {"delta": {"path": path}},
+            "dead_letters": {"delta": {"path": str(tmp_path / "dead")}},
+        }
+    )
+    first = made.run()
+    assert first.holds and first.counts == Counts(5, 1, dead_letters=2, parked=2), first
+    database.cursor().execute(f"INSERT INTO {customers} VALUES ('c9')")
+    second = made.run()
+    assert second.holds and second.counts == Counts(5, 2, dead_letters=3), second
+    found = spark.read.format("delta").load(path).select("order_id", "customer_id", "_offset")
+    expected = spark.createDataFrame(
+        [("o1", "c9", 2), ("o2", "c1", 4)], "order_id STRING, customer_id STRING, _offset LONG"
+    )
+    assert_df_equality(found, expected, ignore_row_order=True, ignore_nullable=True)
+    sane, null = (
+        "CHECK constraint sane (order_id <> 'odd') violated",
+        "NOT NULL constraint violated for column: order_id",
+    )
+    letters = spark.read.format("delta").load(str(tmp_path / "dead")).select("_offset", "reason", "detail")
+    told = [(at, "SINK_REJECTED", said) for at, said in ((0, sane), (1, sane), (3, null))]
+    expected = spark.createDataFrame(told, "_offset LONG, reason STRING, detail STRING")
+    assert_df_equality(letters, expected, ignore_row_order=True, ignore_nullable=True)
