@@ -23,7 +23,8 @@ from jobs.core.sources import COORDINATES
 
 STAGED = "attempt BIGINT, rows BIGINT"
 PROBED = f"{STAGED}, topic STRING, partition INT, offset BIGINT, detail STRING"
-NAMES = ["attempt", "rows", "topic", "partition", "offset", "detail"]
+PLACE = [("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64())]
+REPORT = pa.schema([("attempt", pa.int64()), ("rows", pa.int64()), *PLACE, ("detail", pa.string())])  # PROBED
 LINE = re.compile(r"COPY \S+, line \d+, | \(COPY \S+, line \d+\)$")  # of a range that was tried, not of anything read
 ATTEMPT = "_attempt"
 CHUNK_BYTES = 1 << 20
@@ -77,7 +78,8 @@ def prober(connect: Arguments, statement: str, most: int) -> Callable[[Batches],
                 if len(refused) > most:
                     break
         whole = [(attempt, rows, None, None, None, None), *((attempt, 0, *refusal) for refusal in refused)]
-        yield pa.RecordBatch.from_arrays([pa.array(column) for column in zip(*whole)], names=NAMES)
+        columns = [pa.array(column, field.type) for column, field in zip(zip(*whole), REPORT)]
+        yield pa.RecordBatch.from_arrays(columns, schema=REPORT)
 
     return probe
 
