@@ -1,5 +1,5 @@
 """One micro-batch: decode once, strictly; write the good rows and count in the same pass; then, only if something was
-rejected, the rejected ones; the ledger's record last.
+rejected, the rejected ones; the ledger's record last. Rows that the sink refuses are rejected, too (`core.poison`).
 
 If the process dies in between, the same batch runs again over the same offsets. A batch that the ledger holds is skipped.
 For the one in doubt (planned, and not in the ledger) the rows that the sink already holds are found by their coordinates and
@@ -19,8 +19,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.observation import Observation
 
-from jobs.core import classify, dead_letters, doubt
+from jobs.core import classify, dead_letters, doubt, poison
 from jobs.core.checkpoint import Checkpoint
+from jobs.core.classify import Transform
 from jobs.core.dead_letters import ATTEMPT
 from jobs.core.lateness import Lateness
 from jobs.core.ledger import Books, Counts, Entry
@@ -28,12 +29,11 @@ from jobs.core.parking import Parking
 from jobs.core.reasons import LATE, WAITING
 from jobs.core.redriven import Again, Redrive
 from jobs.core.session import overridden
-from jobs.core.sinks import Mark, Sink
+from jobs.core.sinks import Mark, Refusal, Sink
 from jobs.core.sources import COORDINATES
 
 # Adaptive execution drops a join whose one side turns out empty, and with it what `observe` counted below it.
 NOT_ADAPTIVE = ("spark.sql.adaptive.enabled", "false")
-Transform = Callable[[DataFrame], DataFrame]
 Clock = Callable[[], datetime]
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,12 @@ class Outlets:
     dead: Sink | None
     parked: Parking | None
     late: Lateness | None = None
+    max_refused: int = 1_000
+
+    @property
+    def refusable(self) -> int:
+        """How many rows of a batch the sink may refuse: none where they have no place to go to."""
+        return self.max_refused if self.dead else 0
 
 
 @dataclass(frozen=True)
@@ -96,13 +102,31 @@ class MicroBatch:
         self.doubt, self.in_doubt = after, bool(after)
 
     def _attempt(self, records: DataFrame, mark: Mark) -> None:
+        """The batch with the rows that the sink takes."""
+        one = Try(records, mark, self.clock(), self.transform)
+        poison.until_taken(
+            self.transform,
+            lambda transform: self._try(replace(one, transform=transform)),
+            lambda transform, most: self._refused(replace(one, transform=transform), most),
+            self.outlets.refusable,
+            mark.batch_id,
+        )
+
+    def _try(self, one: Try) -> None:
         try:
-            entry = self._write(Try(records, mark, self.clock(), self.transform))
+            entry = self._write(one)
             with self.phase("ledger"):
                 self.ledger.append(entry)
         except BaseException:
             self.in_doubt = True
             raise
+
+    def _refused(self, one: Try, most: int) -> list[Refusal]:
+        """Of the good rows that the sink does not hold, those that it refuses."""
+        redrive = self._redrive(one)
+        with self._sorted(one, redrive is not None, redrive) as again:
+            fresh = _without(again.rows.filter("_reason IS NULL"), self._held(one.mark))
+            return self.outlets.good.refused(classify.good(again.tried(one.transform(fresh))), one.mark, most)
 
     def _mark(self, batch_id: int) -> Mark:
         query_id = self.checkpoint.query_id()

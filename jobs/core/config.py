@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr
 from jobs.core import checks, checks_sinks, monitoring, overlaps
 from jobs.core.connections import Breaker, Findings, Kafka, KafkaSecurity, LeaseLimits, Postgres, Retry, Settings
 from jobs.core.errors import ConfigError, Problem
-from jobs.core.monitoring import Monitoring, Ready
+from jobs.core.monitoring import ErrorBudget, Monitoring, Ready
 from jobs.core.problems import Finding
 from jobs.core.values import (
     Bytes,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Breaker",
+    "ErrorBudget",
     "Kafka",
     "KafkaSecurity",
     "LeaseLimits",
@@ -198,6 +199,7 @@ class Sink(Settings):
     kafka: KafkaSink | None = None
     console: ConsoleSink | None = None
     memory: MemorySink | None = None
+    max_refused: Count = 1_000  # rows of one batch that may become dead letters as the table refuses them
 
     def findings(self) -> Findings:
         return checks.one_of(self, "delta", "parquet", "postgres", "kafka", "console", "memory")
@@ -205,6 +207,7 @@ class Sink(Settings):
 
 class KafkaDeadLetters(Settings):
     topic: Topic
+    too_large: Literal["stop", "cut"] = "stop"  # a dead letter larger than the topic's max.message.bytes
 
 
 class DeltaDeadLetters(Settings):
@@ -279,6 +282,7 @@ class JobConfig(Settings):
     source: Source
     sink: Sink
     dead_letters: DeadLetters | None = None
+    error_budget: ErrorBudget | None = None
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
     scaling: Scaling = Scaling()

@@ -4,6 +4,8 @@
     ├── ConfigError              2   refused before Spark starts: file, key path, value, what is allowed
     ├── DependencyMissing        3   a dependency was not there at the start
     ├── SinkFailed               1   a sink did not take a batch; it runs again at the next start
+    │   └── RowsRefused              for more of its rows than may become dead letters
+    ├── DeadLettersRefused       1   the topic did not take dead letters; their batch runs again at the next start
     ├── BreakerOpen              1   a dependency fails so often that it is not called for a while
     ├── StoppedWaiting           0   asked to end while a dependency was away: ended as asked, its batch runs again
     └── Refused                  4   refused for the data's safety
@@ -13,6 +15,7 @@
         ├── LeaseLost                another instance has taken the job over, after this one had stood still
         ├── MigrationChanged         a step of the database's schema is not the one that was applied
         ├── StagingLost              rows that were staged for a batch are not all there
+        ├── BudgetSpent              more records became dead letters than the error budget allows
         └── ReferenceStale           the reference table is older than it may be
 
 A rejected record is not an error: it is a row with a reason (`core.reasons`).
@@ -71,6 +74,25 @@ class SinkFailed(JobError):
     def __init__(self, sink: str, batch_id: int, cause: str) -> None:
         super().__init__(f"{sink} did not take batch {batch_id}: {cause}")
         self.sink, self.batch_id, self.cause = sink, batch_id, cause
+
+
+class RowsRefused(SinkFailed):
+    """The sink refuses more rows of a batch than may become dead letters; `first` is one of them, without its values."""
+
+    def __init__(self, batch_id: int, first: str, allowed: int) -> None:
+        few = f"more than {allowed:,} of its rows are refused (sink.max_refused), one of them"
+        cause = f"{few if allowed else 'without dead_letters a refused row has no place to go to'}: {first}"
+        super().__init__("the sink", batch_id, cause)
+        self.first, self.allowed = first, allowed
+
+
+class DeadLettersRefused(JobError):
+    """A topic does not take a dead letter: `largest` names the largest of those that were sent together."""
+
+    def __init__(self, topic: str, largest: str, cause: str) -> None:
+        remedy = "If it is too large, raise the topic's max.message.bytes, or say dead_letters.kafka.too_large: cut"
+        super().__init__(f"topic {topic} did not take dead letters: {cause}. The largest is {largest}. {remedy}.")
+        self.topic, self.largest, self.cause = topic, largest, cause
 
 
 class BreakerOpen(JobError):
@@ -143,6 +165,19 @@ class StagingLost(Refused):
     def __init__(self, table: str, expected: int, found: int) -> None:
         super().__init__(f"{expected} rows were staged for {table}, {found} are there; start the job again")
         self.table, self.expected, self.found = table, expected, found
+
+
+class BudgetSpent(Refused):
+    """More records became dead letters within the window than may; all of them are there, and the ledger has them."""
+
+    def __init__(self, job: str, limit: str, window: str, read: int, bad: int, reasons: dict[str, int]) -> None:
+        why = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
+        share = f" ({bad / read:.1%})" if read else ""
+        super().__init__(
+            f"job {job} has spent its error budget, {limit} within {window}: {bad:,} of {read:,} records read{share}"
+            f" became dead letters: {why}"
+        )
+        self.job, self.limit, self.window, self.read, self.bad, self.reasons = job, limit, window, read, bad, reasons
 
 
 class ReferenceStale(Refused):

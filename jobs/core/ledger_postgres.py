@@ -55,7 +55,8 @@ class PostgresLedger:
     def append(self, entry: Entry) -> None:
         """Moves the batch's rows and writes its record, or neither; what an earlier attempt at it did, stays.
 
-        Raises SinkFailure where another attempt may help, else LeaseLost, LedgerMismatch, StagingLost, SinkFailed.
+        Raises SinkFailure where another attempt may help, or one with other rows, else LeaseLost, LedgerMismatch,
+        StagingLost, SinkFailed.
         """
         try:
             whole = self._appended(entry)
@@ -112,7 +113,7 @@ class PostgresLedger:
         if isinstance(failure, UniqueViolation) and failure.diag.constraint_name in TAKEN:
             cause = f"record {self._next} of {self._job} was written by another instance"
             return LedgerMismatch("-", self.path, cause, "Stop one of them.")
-        if kind(failure) is Kind.TRANSIENT:
+        if kind(failure) is not Kind.PERMANENT:
             return SinkFailure(sqlstate(failure), words(failure))
         return SinkFailed(self._sink.name, entry.batch_id, words(failure))
 

@@ -20,21 +20,23 @@ from pyspark.sql.streaming import StreamingQuery
 
 from jobs.core import classify, dead_letters, doubt, lateness, logs, recovery, sources
 from jobs.core import lease as leases
-from jobs.core.batch import Clock, MicroBatch, Outlets, Transform, utc_now
+from jobs.core.batch import Clock, MicroBatch, Outlets, utc_now
+from jobs.core.budget import Budget
 from jobs.core.checkpoint import Checkpoint
+from jobs.core.classify import Transform
 from jobs.core.config import JobConfig, Scaling, Trigger
 from jobs.core.errors import StoppedWaiting
 from jobs.core.files import Folder
 from jobs.core.guard import Guard, guard
 from jobs.core.holder import this
 from jobs.core.lease import Lease
-from jobs.core.ledger import Books, takeover
+from jobs.core.ledger import Books, takeover, telling
 from jobs.core.metrics import Metrics
 from jobs.core.parking import Parking, Wait
 from jobs.core.redriven import redrive
 from jobs.core.reference import Status
 from jobs.core.release import Release
-from jobs.core.sinks import Sink
+from jobs.core.sinks import Mark, Refusal, Sink
 from jobs.core.sinks.places import fitting, folders, place, register
 from jobs.core.values import Duration
 from jobs.core.watch import Watch
@@ -61,9 +63,12 @@ class Running:
         watch: Watch,
         ticks: Sequence[Tick],
         releases: Sequence[Tick] = (),
+        checks: Sequence[Tick] = (),
     ) -> None:
-        self.batch, self.watch, self._lease = batch, watch, lease
-        self._ticks, self._releases = [*ticks, *releases], list(releases)
+        """`releases` are due once more at the end, and `checks`, which are due after each batch, too."""
+        self.batch, self.watch, self._lease, self._checks = batch, watch, lease, list(checks)
+        self._last = [*releases, *checks]
+        self._ticks = [*ticks, *self._last]
         self.query: StreamingQuery
         self._lock = threading.Lock()
         self._stopping = Event()
@@ -122,7 +127,7 @@ class Running:
         self._stopping.set()
         self._ticker.join()
         if self._failure is None:
-            self._tick(self._releases)
+            self._tick(self._last)
         self.watch.stop()
         self._lease.give_back()
         self.finished.set()
@@ -138,6 +143,8 @@ class Running:
                 raise Stopping
             with logs.fields(query_id=_query_id(records), batch_id=str(batch_id)):
                 self._guard(lambda: self._one(records, batch_id))
+                for check in self._checks:
+                    check()
         except (Stopping, StoppedWaiting):
             raise
         except BaseException as failure:
@@ -201,12 +208,13 @@ def _start(
     lease: Lease,
 ) -> Running:
     metrics = Metrics(config.job, clock)
-    target, ledger = place(spark, config, metrics.batch, lease)
+    budget = Budget(config.job, config.error_budget, metrics.budget) if config.error_budget else None
+    target, ledger = place(spark, config, telling(metrics.batch, *([budget.told] if budget else [])), lease)
     if lease.taken_from:
         ledger.append(takeover(config.job, lease.epoch, str(lease.taken_from), clock()))
     parking = Parking(spark, wait.path, wait.wait_for, lease) if wait else None
     dead, late = dead_letters.sink(spark, config, lease), lateness.bound(spark, config, lease)
-    outlets = Outlets(scaled(target, config.scaling), dead, parking, late)
+    outlets = Outlets(scaled(target, config.scaling), dead, parking, late, config.sink.max_refused)
     checkpoint = Checkpoint(spark, str(config.checkpoint))
     recovery.ready(spark, config, checkpoint, ledger, clock)
     if ledger.last_batch:
@@ -227,7 +235,8 @@ def _start(
         spark.conf.set("spark.sql.shuffle.partitions", str(config.scaling.shuffle_partitions))
     writer = stream.writeStream.queryName(config.job).option("checkpointLocation", checkpoint.path)
     guarded = partial(_guard, config, metrics)
-    running = Running(batch, lease, guarded, watch, [lease.check, *ticks], releases)
+    checks = [budget.check] if budget else []
+    running = Running(batch, lease, guarded, watch, [lease.check, *ticks], releases, checks)
     return running.begin(writer.trigger(**_trigger(config.trigger)))
 
 
@@ -268,7 +277,7 @@ class Scaled:
     def __init__(self, target: Sink, scaling: Scaling) -> None:
         self._target, self._scaling = target, scaling
 
-    def append(self, rows: DataFrame, mark: Any) -> None:
+    def append(self, rows: DataFrame, mark: Mark) -> None:
         self._target.append(spread(rows, self._scaling), mark)
 
     def held(self) -> DataFrame | None:
@@ -276,6 +285,9 @@ class Scaled:
 
     def records(self) -> DataFrame | None:
         return self._target.records()
+
+    def refused(self, rows: DataFrame, mark: Mark, most: int) -> list[Refusal]:
+        return self._target.refused(rows, mark, most)
 
 
 def spread(rows: DataFrame, scaling: Scaling) -> DataFrame:

@@ -12,14 +12,15 @@ from datetime import datetime, timedelta
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
-from jobs.core import kafka
+from jobs.core import kafka, oversize
 from jobs.core.config import Kafka
 from jobs.core.config import KafkaSink as Target
 from jobs.core.errors import SinkFailed
 from jobs.core.failures import words
 from jobs.core.session import overridden
-from jobs.core.sinks import Mark
+from jobs.core.sinks import Mark, Refusal
 from jobs.core.sinks.messages import coordinates, header, sent
 from jobs.core.sources import COORDINATES
 
@@ -40,7 +41,7 @@ class KafkaSink:
     ) -> None:
         """`since`: before then no row was written without a record in the ledger. Raises DependencyMissing."""
         kafka.check(spark, broker, target.names)
-        self._spark, self._job, self._target, self._since = spark, job, target, since
+        self._spark, self._broker, self._job, self._target, self._since = spark, broker, job, target, since
         self._options = kafka.spark_options(broker)
         self.name = f"topic {', '.join(target.names)} at {broker.bootstrap_servers}"
 
@@ -60,6 +61,15 @@ class KafkaSink:
 
     def records(self) -> DataFrame | None:
         return self._coordinates({})
+
+    def refused(self, rows: DataFrame, mark: Mark, most: int) -> list[Refusal]:
+        """Records larger than their topic takes, in one pass."""
+        limits = {topic: kafka.largest_record(self._spark, self._broker, topic) for topic in self._target.names}
+        limit = F.create_map(*(F.lit(part) for pair in limits.items() for part in pair))[F.col("topic")]
+        heavy = sent(rows, self._job, self._target).withColumns({"bytes": oversize.weight(), "limit": limit})
+        found = heavy.filter("bytes > limit").select(*coordinates(), "topic", "bytes", "limit").limit(most + 1)
+        detail = "topic {} takes records of {:,} bytes, this one has about {:,}"
+        return sorted(Refusal(*row[:3], detail.format(row[3], row[5], row[4])) for row in found.collect())
 
     def _coordinates(self, start: dict[str, str]) -> DataFrame:
         """Of the records of this job, each once."""
