@@ -13,9 +13,9 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from pyspark.sql import DataFrame, SparkSession
 
+from jobs.core import letters
 from jobs.core.audit import Check
-from jobs.core.errors import DependencyMissing, SinkFailed
-from jobs.core.failures import Kind, kind
+from jobs.core.errors import DependencyMissing
 from jobs.core.ledger import Counts
 
 ORDER = "order_id STRING, customer_id STRING, note STRING"
@@ -120,11 +120,16 @@ def test_a_topic_that_is_not_there_is_named(case: Case, job: Any) -> None:
     assert not Path(made.config.checkpoint).exists()
 
 
-def test_a_record_that_is_too_large_for_its_topic_ends_the_job(case: Case, job: Any, broker: Any) -> None:
+def test_a_record_that_is_too_large_for_its_topic_becomes_a_dead_letter(
+    spark: SparkSession, case: Case, job: Any, broker: Any
+) -> None:
     case.out = broker.topic("small", max_message_bytes="20000")
     made = job(case.settings(topic=case.out))
-    case.order({"order_id": "o0", "customer_id": "c1", "note": "x" * 30_000})
-    with pytest.raises(SinkFailed, match=f"topic {case.out} at .* did not take batch 0: RecordTooLarge") as failure:
-        made.run()
-    assert kind(failure.value) is Kind.DATA
-    assert made.audit().batches == 0
+    notes = ["small", "x" * 30_000, "y" * 19_000]
+    case.order(*({"order_id": f"o{n}", "customer_id": "c1", "note": note} for n, note in enumerate(notes)))
+    report = made.run()
+    assert report.holds and report.counts == Counts(3, 2, 0, 1), report
+    assert report.reasons == {"SINK_REJECTED": 1}
+    (letter,) = letters.read(spark, made.config).select("_offset", "detail").collect()
+    assert letter["_offset"] == 1
+    assert letter["detail"].startswith(f"topic {case.out} takes records of 20,000 bytes, this one has about 30,")

@@ -67,9 +67,11 @@ class KafkaSink:
         limits = {topic: kafka.largest_record(self._spark, self._broker, topic) for topic in self._target.names}
         limit = F.create_map(*(F.lit(part) for pair in limits.items() for part in pair))[F.col("topic")]
         heavy = sent(rows, self._job, self._target).withColumns({"bytes": oversize.weight(), "limit": limit})
-        found = heavy.filter("bytes > limit").select(*coordinates(), "topic", "bytes", "limit").limit(most + 1)
+        found = (
+            heavy.filter("bytes > limit").select(*coordinates(), "topic", "bytes", "limit").limit(most + 1).collect()
+        )
         detail = "topic {} takes records of {:,} bytes, this one has about {:,}"
-        return sorted(Refusal(*row[:3], detail.format(row[3], row[5], row[4])) for row in found.collect())
+        return sorted(Refusal(row[0], row[1], row[2], detail.format(row[3], row[5], row[4])) for row in found)
 
     def _coordinates(self, start: dict[str, str]) -> DataFrame:
         """Of the records of this job, each once."""
