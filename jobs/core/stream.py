@@ -17,11 +17,11 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
-from jobs.core import classify, dead_letters, doubt, logs, recovery, sources
+from jobs.core import classify, continuity, dead_letters, doubt, logs, recovery, sources
 from jobs.core.batch import Clock, MicroBatch, Outlets, Transform, utc_now
 from jobs.core.checkpoint import Checkpoint
 from jobs.core.config import JobConfig, Scaling, Trigger
-from jobs.core.errors import StoppedWaiting
+from jobs.core.errors import JobError, Refused, StoppedWaiting
 from jobs.core.files import Folder
 from jobs.core.guard import Guard, guard
 from jobs.core.ledger import Books
@@ -55,14 +55,15 @@ class Running:
         watch: Watch,
         ticks: Sequence[Tick],
         releases: Sequence[Tick] = (),
+        look: Callable[[], object] = lambda: None,
     ) -> None:
-        self.batch, self.watch = batch, watch
+        """`look` raises Refused where the source is to blame for a failure that has no better name."""
+        self.batch, self.watch, self._look = batch, watch, look
         self._ticks, self._releases = [*ticks, *releases], list(releases)
         self.query: StreamingQuery
         self._lock = threading.Lock()
         self._stopping = Event()
         self._guard = guard(self._stopping)
-        self.finished = Event()
         self._failure: BaseException | None = None
         self._ticker = threading.Thread(target=self._tick_until_stopped, name="ticker", daemon=True)
 
@@ -118,9 +119,19 @@ class Running:
         if self._failure is None:
             self._tick(self._releases)
         self.watch.stop()
-        self.finished.set()
         if self._failure is not None:
+            self._explain(self._failure)
             raise self._failure
+
+    def _explain(self, failure: BaseException) -> None:
+        if isinstance(failure, JobError):
+            return
+        try:
+            self._look()
+        except Refused as cause:
+            raise cause from failure
+        except JobError as unknown:
+            log.warning("the source could not be looked at: %s", unknown)
 
     def _run(self, records: DataFrame, batch_id: int) -> None:
         while not self._lock.acquire(timeout=0.1):
@@ -169,6 +180,8 @@ def start(
     target, ledger = place(spark, config, metrics.batch)
     outlets = Outlets(scaled(target, config.scaling), dead_letters.sink(spark, config), parking)
     checkpoint = Checkpoint(spark, str(config.checkpoint))
+    source = continuity.Source(spark, config, checkpoint, ledger)
+    source.check()
     recovery.ready(spark, config, checkpoint, ledger, clock)
     if ledger.last_batch:
         metrics.resumed(ledger.last_batch)
@@ -178,14 +191,18 @@ def start(
     last = ledger.last_batch
     unsure = doubt.lasting(last.note, last.end) if last else {}
     in_doubt = bool(unsure) or _in_doubt(checkpoint, ledger)
+
+    def noted() -> dict[str, str]:
+        return {**note(), **source.note}
+
     batch = MicroBatch(
-        config.job, checkpoint, ledger, outlets, decode, transform, clock, note, in_doubt, unsure, metrics.phase
+        config.job, checkpoint, ledger, outlets, decode, transform, clock, noted, in_doubt, unsure, metrics.phase
     )
     releases = [Release(batch, parking).tick] if parking else []
     if config.scaling.shuffle_partitions:
         spark.conf.set("spark.sql.shuffle.partitions", str(config.scaling.shuffle_partitions))
     writer = stream.writeStream.queryName(config.job).option("checkpointLocation", checkpoint.path)
-    running = Running(batch, lambda stopping: _guard(config, metrics, stopping), watch, ticks, releases)
+    running = Running(batch, lambda stopping: _guard(config, metrics, stopping), watch, ticks, releases, source.check)
     return running.begin(writer.trigger(**_trigger(config.trigger)))
 
 

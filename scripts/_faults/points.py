@@ -7,6 +7,7 @@ takes the file away, so a fault happens once.
 | --- | --- |
 | kill | SIGKILL to the JVM and all below it |
 | stop | SIGSTOP to the same: the job stands at the point until SIGCONT |
+| hold | the thread alone waits at the point until `release`; the process hears signals |
 | fail | the point raises a failure that may pass |
 """
 
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from _lib.processes import Process
+from _lib.processes import Process, until
 
 from jobs.core import dead_letters
 from jobs.core.batch import MicroBatch
@@ -31,7 +32,8 @@ from jobs.core.sinks.postgres import PostgresSink
 from jobs.core.sinks.tables import DeltaTableSink
 
 FOLDER = "PATTERNS_FAULTS"  # the variable that names the folder of armed faults
-Act = Literal["kill", "stop", "fail"]
+HELD_S = 600
+Act = Literal["kill", "stop", "hold", "fail"]
 Call = Callable[..., Any]
 
 
@@ -76,6 +78,11 @@ def arm(folder: Path, point: str, act: Act) -> None:
     draft.rename(folder / point)
 
 
+def release(folder: Path, point: str) -> None:
+    """What was held there goes on."""
+    (folder / f"{point}.hit").unlink()
+
+
 def was_hit(folder: Path, point: str) -> bool:
     return (folder / f"{point}.hit").exists() and not (folder / point).exists()
 
@@ -93,6 +100,9 @@ def reach(point: str) -> None:
 def _act(act: str, point: str) -> None:
     if act == "fail":
         raise ConnectionResetError(f"a fault at {point}")
+    if act == "hold":
+        until(lambda: not (_folder() / f"{point}.hit").exists(), HELD_S)
+        return
     job = Process(int((_folder() / "root").read_text()), "")
     job.signal(signal.SIGKILL if act == "kill" else signal.SIGSTOP)
 
