@@ -47,7 +47,7 @@ class Case:
         self.name = f"{sink}_{uuid.uuid4().hex[:8]}"
         self.customers, self.table = f"customers_{self.name}", f"orders_{self.name}"
         self.topic, self.dead = servers.topic("orders"), servers.topic("dead")
-        self.faults, self._sent, self._settings = path / "faults", 0, settings
+        self.faults, self.sent, self._settings = path / "faults", 0, settings
         self.segments: dict[str, set[str]] = {customer: {segment} for customer, segment in SEGMENTS.items()}
         self.faults.mkdir(parents=True)
         self._make_tables()
@@ -101,11 +101,11 @@ class Case:
 
     def send(self, count: int, partition: int = 0) -> None:
         """So many orders more."""
-        self.send_values(orders(count, self._sent), partition)
+        self.send_values(orders(count, self.sent), partition)
 
     def send_values(self, values: Sequence[bytes | None], partition: int = 0) -> None:
         self.servers.send(self.topic, values, partition)
-        self._sent += len(values)
+        self.sent += len(values)
 
     def ledger(self) -> list[dict[str, Any]]:
         """Records, oldest first, as they lie there."""
@@ -131,7 +131,7 @@ class Case:
         return sum(self.end().values())
 
     def caught_up(self) -> bool:
-        return self.covered() >= self._sent
+        return self.covered() >= self.sent
 
     def problems(self) -> list[str]:
         """What does not hold: by the job's own audit, and by a check that knows nothing of the job's code."""
@@ -141,7 +141,7 @@ class Case:
 
     def check(self) -> None:
         """All that was sent has its outcome, once."""
-        assert self.caught_up(), (self.end(), self._sent)
+        assert self.caught_up(), (self.end(), self.sent)
         assert self.problems() == []
 
     def change(self, customer: str, segment: str) -> None:
