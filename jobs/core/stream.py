@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from threading import Event
 from typing import Any
@@ -29,6 +30,7 @@ from jobs.core.metrics import Metrics
 from jobs.core.parking import Parking
 from jobs.core.reference import Status
 from jobs.core.release import Release
+from jobs.core.retry import is_transient
 from jobs.core.sinks import Sink
 from jobs.core.sinks.places import folders, place
 from jobs.core.values import Duration
@@ -70,8 +72,9 @@ class Running:
     def begin(self, writer: Any) -> Running:
         """Raises ConfigError where the port to watch it at cannot be had."""
         self.watch.start(self._stopping.is_set)
+        self._again = writer.foreachBatch(self._run).start
         try:
-            self.query = writer.foreachBatch(self._run).start()
+            self.query = self._again()
         except BaseException:
             self.watch.stop()
             raise
@@ -110,8 +113,19 @@ class Running:
             waiting: Any = self.query  # PySpark takes fractions of a second, its types say it does not
             return bool(waiting.awaitTermination(TICK_S))
         except StreamingQueryException as failure:
-            self._failure = self._failure or failure
-            return True
+            return not self._goes_on(failure)
+
+    def _goes_on(self, failure: StreamingQueryException) -> bool:
+        """Whether the query was started again: between batches, the source was away for longer than Spark waits."""
+        cause = self._failure or self._cause(failure)
+        if self._failure is not None or not is_transient(cause):
+            self._failure = cause
+            return False
+        with suppress(StoppedWaiting):
+            self._guard.give_up(failure)
+            self.batch.in_doubt = True
+            self.query = self._again()
+        return True
 
     def _finish(self) -> None:
         self._stopping.set()
@@ -120,18 +134,20 @@ class Running:
             self._tick(self._releases)
         self.watch.stop()
         if self._failure is not None:
-            self._explain(self._failure)
-            raise self._failure
+            raise self._cause(self._failure)
 
-    def _explain(self, failure: BaseException) -> None:
+    def _cause(self, failure: BaseException) -> BaseException:
+        """What the source is to blame for has a better name."""
         if isinstance(failure, JobError):
-            return
+            return failure
         try:
             self._look()
-        except Refused as cause:
-            raise cause from failure
+        except Refused as named:
+            named.__cause__ = failure
+            return named
         except JobError as unknown:
             log.warning("the source could not be looked at: %s", unknown)
+        return failure
 
     def _run(self, records: DataFrame, batch_id: int) -> None:
         while not self._lock.acquire(timeout=0.1):

@@ -50,13 +50,13 @@ class Live:
 
 
 @pytest.fixture(scope="module")
-def lives(cases: Callable[..., Case]) -> Iterator[Callable[[str], Live]]:
+def lives(cases: Callable[..., Case], servers: Servers) -> Iterator[Callable[[str], Live]]:
     """A job that has ended is started again."""
     made: dict[str, Live] = {}
     with contextlib.ExitStack() as open_:
 
         def live(sink: str) -> Live:
-            case = made[sink].case if sink in made else cases(sink, **SETTINGS)
+            case = made[sink].case if sink in made else cases(sink, **settings(servers))
             if sink not in made or made[sink].driver.code is not None:
                 made[sink] = Live(case, case.start())
                 open_.callback(made[sink].driver.kill)
@@ -67,7 +67,14 @@ def lives(cases: Callable[..., Case]) -> Iterator[Callable[[str], Live]]:
         yield live
 
 
-SETTINGS = {"monitoring": {"port": 0}}
+WAIT_MS = "2000"  # Spark asks a broker three times, so long each, before a query fails
+
+
+def settings(servers: Servers) -> dict[str, Any]:
+    """It does not wait for a broker as long as Kafka's clients would by themselves, and can be watched."""
+    options = {"default.api.timeout.ms": WAIT_MS, "request.timeout.ms": WAIT_MS}
+    broker = {"bootstrap_servers": servers.stack.bootstrap_servers, "timeout": "5s", "options": options}
+    return {"monitoring": {"port": 0}, "kafka": broker}
 
 
 @pytest.fixture(params=SINKS)
@@ -96,13 +103,14 @@ def test_a_broker_that_is_killed_in_a_batch_and_comes_back(live: Live, servers: 
     live.check()
 
 
-@pytest.mark.parametrize("stopped_s", [5, pytest.param(60, marks=long), pytest.param(150, marks=long)])
+@pytest.mark.parametrize("stopped_s", [12, pytest.param(60, marks=long), pytest.param(150, marks=long)])
 def test_a_broker_that_answers_nothing_for_a_while(live: Live, servers: Servers, stopped_s: float) -> None:
     before = live.case.batches()
     with servers.stopped("kafka"):
         time.sleep(stopped_s)  # this long is the fault itself
     assert live.case.batches() == before
     live.check()
+    assert "batch: circuit open" in live.driver.said, "the query failed meanwhile, and was started again"
 
 
 @pytest.mark.parametrize("point", ["mid_copy", "in_transaction"])
@@ -125,6 +133,34 @@ def test_a_deadlock_is_broken_and_the_whole_transaction_done_again(postgres: Liv
         cursor.execute("ROLLBACK")
     postgres.check()
     assert "DeadlockDetected" in postgres.driver.said
+
+
+@pytest.fixture
+def serializable(servers: Servers) -> Iterator[None]:
+    """Every session from now on; those that were open have to connect again."""
+    servers.ask("ALTER ROLE patterns SET default_transaction_isolation = serializable")
+    servers.ask(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = 'patterns'"
+    )
+    yield
+    servers.ask("ALTER ROLE patterns RESET default_transaction_isolation")
+
+
+def test_a_transaction_that_cannot_be_serialized_is_done_again(
+    postgres: Live, servers: Servers, serializable: None
+) -> None:
+    """Another one has read what the job is to write, and has written where it has read; and was first."""
+    postgres.stand_at("before_move")
+    with contextlib.closing(servers.connection()) as other, other.cursor() as cursor:
+        cursor.execute(f"BEGIN; SELECT count(*) FROM {postgres.case.table}")
+        changed = """jsonb_populate_record(l, '{"job": "another"}')"""
+        cursor.execute(
+            f"INSERT INTO stream_patterns.ledger SELECT ({changed}).* FROM stream_patterns.ledger l"
+            f" WHERE job = '{postgres.case.name}' AND seq = 0; COMMIT"
+        )
+    postgres.driver.go_on()
+    postgres.check()
+    assert "SerializationFailure" in postgres.driver.said
 
 
 def test_the_reference_database_away_in_the_run(delta: Live, servers: Servers) -> None:
