@@ -26,7 +26,7 @@ from jobs.core.config import Join, JoinConfig
 from jobs.core.errors import ConfigError, Problem
 from jobs.core.reasons import WAITING, Reason
 from jobs.core.reference import ReferenceTable
-from jobs.core.stream import Running
+from jobs.core.running import Running
 
 
 class Config(JoinConfig):

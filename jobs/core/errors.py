@@ -14,6 +14,7 @@
         ├── LeaseHeld                another instance of the job is running
         ├── LeaseLost                another instance has taken the job over, after this one had stood still
         ├── MigrationChanged         a step of the database's schema is not the one that was applied
+        ├── SourceLost               records that were still to be read are gone, or the topic is another one
         ├── StagingLost              rows that were staged for a batch are not all there
         ├── BudgetSpent              more records became dead letters than the error budget allows
         └── ReferenceStale           the reference table is older than it may be
@@ -23,8 +24,11 @@ A rejected record is not an error: it is a row with a reason (`core.reasons`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+SHOWN = 5  # of many alike
 
 
 class JobError(Exception):
@@ -149,6 +153,27 @@ class LeaseLost(Refused):
     def __init__(self, job: str, register: str, holder: str) -> None:
         super().__init__(f"{job} was taken over by {holder}, as {register} says; this instance writes nothing more")
         self.job, self.register, self.holder = job, register, holder
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is not there any more of one partition."""
+
+    topic: str
+    partition: int
+    cause: str
+
+    def __str__(self) -> str:
+        return f"topic {self.topic}, partition {self.partition}: {self.cause}"
+
+
+class SourceLost(Refused):
+    """The source cannot be read on where the job stands; every partition of which that is so is in `losses`."""
+
+    def __init__(self, losses: Sequence[Loss], remedy: str) -> None:
+        more = f"; and {len(losses) - SHOWN} partitions more" if len(losses) > SHOWN else ""
+        super().__init__(f"{'; '.join(map(str, losses[:SHOWN]))}{more}. {remedy}")
+        self.losses, self.remedy = tuple(losses), remedy
 
 
 class MigrationChanged(Refused):

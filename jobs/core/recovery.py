@@ -19,7 +19,7 @@ from uuid import uuid4
 from pyspark.sql import SparkSession
 
 from jobs.core import checkpoint as checkpoints
-from jobs.core import doubt, kafka, lateness, preflight, sources
+from jobs.core import continuity, doubt, kafka, lateness, preflight, sources
 from jobs.core.checkpoint import SEEDED, Checkpoint
 from jobs.core.config import JobConfig
 from jobs.core.errors import CheckpointDamaged, LedgerMismatch
@@ -55,7 +55,7 @@ def record(config: JobConfig, last: Entry | None, at: str | None, source_ends: s
     batch_id, place = (SEEDED, at) if at else (-1, NOWHERE)
     before = last.note.get(doubt.UNTIL) if last else None
     until = doubt.latest(*(text for text in (source_ends, before) if text))
-    going_on = lateness.lasting(last.note) if last and at else {}
+    going_on = {**continuity.carried(last), **(lateness.lasting(last.note) if last and at else {})}
     note = {HOW: str(config.recover), FROM_QUERY: last.query_id if last else "", doubt.UNTIL: until, **going_on}
     return Entry("recovery", config.job, str(uuid4()), batch_id, place, place, Counts(), now.isoformat(), {}, note)
 

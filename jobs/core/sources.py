@@ -72,7 +72,6 @@ def subscribed(spark: SparkSession, config: JobConfig) -> list[str]:
 def _kafka(spark: SparkSession, config: JobConfig, source: KafkaSource) -> DataFrame:
     assert config.kafka, "a kafka source comes with a broker"
     again = redrive_topics(config)
-    kafka.check(spark, config.kafka, [*topics(source), *again])
     stream = spark.readStream.format("kafka").options(**kafka.spark_options(config.kafka))
     stream = stream.option("includeHeaders", True).option("startingOffsets", _starting(spark, config, source))
     for option, value in _limits(config).items():

@@ -7,6 +7,7 @@ takes the file away, so a fault happens once.
 | --- | --- |
 | kill | SIGKILL to the JVM and all below it |
 | stop | SIGSTOP to the same: the job stands at the point until SIGCONT |
+| hold | the thread alone waits at the point until `release`; the process hears signals |
 | fail | the point raises a failure that may pass |
 """
 
@@ -19,19 +20,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from _lib.processes import Process
+from _lib.processes import Process, until
+from pyspark.sql import DataFrame
 
 from jobs.core import dead_letters
 from jobs.core.batch import MicroBatch
 from jobs.core.ledger import Ledger
 from jobs.core.ledger_postgres import PostgresLedger
 from jobs.core.reference import ReferenceTable
-from jobs.core.sinks import commits, copying
+from jobs.core.sinks import Mark, commits, copying
 from jobs.core.sinks.postgres import PostgresSink
 from jobs.core.sinks.tables import DeltaTableSink
+from jobs.core.sinks.topics import KafkaSink
 
 FOLDER = "PATTERNS_FAULTS"  # the variable that names the folder of armed faults
-Act = Literal["kill", "stop", "fail"]
+HELD_S = 600
+Act = Literal["kill", "stop", "hold", "fail"]
 Call = Callable[..., Any]
 
 
@@ -47,7 +51,7 @@ class Place:
 
 POINTS = {
     "before_write": [Place(MicroBatch, "run")],
-    "written": [Place(DeltaTableSink, "append", after=True), Place(PostgresSink, "append", after=True)],
+    "written": [Place(sink, "append", after=True) for sink in (DeltaTableSink, PostgresSink, KafkaSink)],
     "write_open": [Place(commits, "_entitled", after=True)],
     "before_move": [Place(PostgresSink, "move")],
     "in_transaction": [Place(PostgresSink, "move", after=True)],
@@ -57,6 +61,7 @@ POINTS = {
     "after_ledger": [Place(Ledger, "append", after=True), Place(PostgresLedger, "append", after=True)],
     "in_swap": [Place(ReferenceTable, "_load", after=True, when=lambda table, *_: hasattr(table, "_current"))],
 }
+HALF_SENT = "half_sent"  # every other record of the batch is in the sink's topic
 MID_COPY = "mid_copy"  # the first half of a COPY's rows is on its way to PostgreSQL
 
 
@@ -67,14 +72,20 @@ def install(root: int) -> None:
         for place in places:
             setattr(place.owner, place.name, _wrapped(getattr(place.owner, place.name), place, point))
     copying.send = _sending(copying.send)
+    KafkaSink.append = _in_halves(KafkaSink.append)  # type: ignore[method-assign]
 
 
 def arm(folder: Path, point: str, act: Act) -> None:
     """The next time that the job gets to the point."""
-    assert point in POINTS or point == MID_COPY, point
+    assert point in POINTS or point in (MID_COPY, HALF_SENT), point
     draft = folder / f".{point}"
     draft.write_text(act)
     draft.rename(folder / point)
+
+
+def release(folder: Path, point: str) -> None:
+    """What was held there goes on."""
+    (folder / f"{point}.hit").unlink()
 
 
 def was_hit(folder: Path, point: str) -> bool:
@@ -94,6 +105,9 @@ def reach(point: str) -> None:
 def _act(act: str, point: str) -> None:
     if act == "fail":
         raise ConnectionResetError(f"a fault at {point}")
+    if act == "hold":
+        until(lambda: not (_folder() / f"{point}.hit").exists(), HELD_S)
+        return
     job = Process(int((_folder() / "root").read_text()), "")
     job.signal(signal.SIGKILL if act == "kill" else signal.SIGSTOP)
 
@@ -113,6 +127,16 @@ def _wrapped(original: Call, place: Place, point: str) -> Call:
         return result
 
     return reaching
+
+
+def _in_halves(original: Call) -> Call:
+    def append(sink: KafkaSink, rows: DataFrame, mark: Mark) -> None:
+        if (_folder() / HALF_SENT).exists():
+            original(sink, rows.filter("_offset % 2 = 0"), mark)
+            reach(HALF_SENT)
+        original(sink, rows, mark)
+
+    return append
 
 
 def _sending(original: Call) -> Call:

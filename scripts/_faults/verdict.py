@@ -39,6 +39,7 @@ class Row:
     order_id: str
     customer_id: str | None
     segment: str | None
+    version: str | None
 
 
 def problems(

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -38,23 +35,15 @@ def source(topic: str, **more: Any) -> dict[str, Any]:
     return {"kafka": {"topic": topic}, "schema": "order_id STRING, customer_id STRING", **more}
 
 
-def killed(made: Any, point: str, stack: Any) -> None:
-    """Runs the job until it is killed at the point."""
-    command = [sys.executable, str(Path(__file__).with_name("dying_job.py")), str(made.path / "job.yaml"), point]
-    own: dict[str, Any] = {"env": {**os.environ, **stack.environment()}, "start_new_session": True}
-    done = subprocess.run(command, **own, capture_output=True, text=True, timeout=240)
-    assert done.returncode == -9, done.stderr[-3000:]
-
-
 def test_what_a_topic_holds_of_a_batch_is_not_sent_again(
-    spark: SparkSession, job: Any, broker: Any, given: dict[str, Any], stack: Any
+    spark: SparkSession, job: Any, broker: Any, given: dict[str, Any], killed: Any
 ) -> None:
     """The second batch is cut short twice, first with half of it in the topic."""
     orders, topic = broker.topic("orders"), broker.topic("joined")
     broker.send(orders, [b"{" if n % 10 == 0 else b'{"customer_id": "c0"}' for n in range(RECORDS)])
     made = job({**given, "source": source(orders), "sink": {"kafka": {"topic": topic}}})
-    for point in ("before_commit", "half_sent", "before_ledger"):
-        killed(made, point, stack)
+    for point in ("after_ledger", "half_sent", "written"):
+        killed(made, point)
     report = made.run()
     assert report.holds, report.checks
     assert (report.counts, report.lag) == (Counts(RECORDS, 27, dead_letters=3), 0)
@@ -66,7 +55,7 @@ def test_what_a_topic_holds_of_a_batch_is_not_sent_again(
 
 
 def test_late_records_are_judged_alike_after_kills_and_restarts(
-    spark: SparkSession, job: Any, broker: Any, given: dict[str, Any], stack: Any, tmp_path: Path
+    spark: SparkSession, job: Any, broker: Any, given: dict[str, Any], killed: Any, tmp_path: Path
 ) -> None:
     """Against the newest of the batches that are complete; the record dated 2099 is none of them."""
     orders, now = broker.topic("orders"), datetime.now(timezone.utc)
@@ -83,8 +72,8 @@ def test_late_records_are_judged_alike_after_kills_and_restarts(
     order(now, datetime(2099, 1, 1, tzinfo=timezone.utc))
     made.run()
     order(minutes(40), minutes(-5), minutes(-11))
-    for point in ("before_ledger", "before_record"):
-        killed(made, point, stack)
+    for point in ("written", "before_ledger"):
+        killed(made, point)
     report = made.run()
     assert report.holds, report.checks
     assert (report.counts, report.reasons) == (Counts(5, 3, dead_letters=1, late=1), {"FUTURE": 1})
@@ -93,3 +82,36 @@ def test_late_records_are_judged_alike_after_kills_and_restarts(
     assert report.holds and report.counts == Counts(7, 4, dead_letters=1, late=2), report
     letters = spark.read.format("delta").load(str(tmp_path / "late")).orderBy("_offset")
     assert [(row["_offset"], row["reason"]) for row in letters.collect()] == [(4, "LATE"), (5, "LATE")]
+
+
+@pytest.mark.parametrize(("sink", "point"), [("postgres", "in_transaction"), ("delta", "before_dead_letters")])
+def test_a_kill_between_refused_rows_and_the_ledger(
+    spark: SparkSession,
+    job: Any,
+    broker: Any,
+    given: dict[str, Any],
+    migrated: Any,
+    table: Any,
+    killed: Any,
+    tmp_path: Path,
+    sink: str,
+    point: str,
+) -> None:
+    """The table refuses every tenth order: in PostgreSQL it dies with their dead letters sent, before Delta without them."""
+    orders, sane, path = broker.topic("orders"), "CHECK (order_id NOT LIKE '%5')", str(tmp_path / "sink")
+    records = [{"order_id": f"o{n}", "customer_id": "c0"} for n in range(RECORDS)]
+    broker.send(orders, [b"{" if n % 10 == 0 else json.dumps(record).encode() for n, record in enumerate(records)])
+    texts = ["order_id", "customer_id", "segment", "_reference_version", "_topic"]
+    columns = ", ".join([*(f"{name} {{0}}" for name in texts), "_partition int", "_offset bigint"])
+    if sink == "postgres":
+        target = {"table": table(f"{columns.format('text')}, {sane}", [])}
+    else:
+        spark.sql(f"CREATE TABLE delta.`{path}` ({columns.format('string')}) USING delta")
+        spark.sql(f"ALTER TABLE delta.`{path}` ADD CONSTRAINT sane {sane}")
+        target = {"path": path}
+    made = job({**given, "job": f"refused_{sink}", "source": source(orders), "sink": {sink: target}})
+    killed(made, point)
+    report = made.run()
+    assert report.holds, report.checks
+    assert report.counts == Counts(RECORDS, RECORDS - 6, dead_letters=6)
+    assert report.reasons == {"SINK_REJECTED": 3, "MALFORMED": 3}

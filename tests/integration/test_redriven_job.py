@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from pyspark.sql import SparkSession
-from test_kill import killed
 
 from jobs.core import letters
 from jobs.core.audit import Report
@@ -131,11 +130,11 @@ def test_a_redriven_row_in_postgres(
 
 
 def test_a_kill_between_a_redriven_row_and_its_record(
-    case: Case, spark: SparkSession, database: Any, stack: Any
+    case: Case, spark: SparkSession, database: Any, killed: Any
 ) -> None:
     made = case.made()
     made.run()
     case.mend(database)
     assert redrive(spark, made.config, Wanted()) == Done(2, 0, 0)
-    killed(made, "before_ledger", stack)
+    killed(made, "written")
     check(made.run(), read=5, written=2, dead_letters=1, redriven=1, rejected_again=1)

@@ -9,9 +9,11 @@ from jobs.core.errors import (
     DependencyMissing,
     JobError,
     LedgerMismatch,
+    Loss,
     Problem,
     ReferenceStale,
     Refused,
+    SourceLost,
     StoppedWaiting,
 )
 
@@ -28,6 +30,7 @@ from jobs.core.errors import (
         (Refused("no"), 4, "no"),
         (CheckpointDamaged("cp", "offsets/3", "is empty", "Do this"), 4, "checkpoint cp: offsets/3 is empty. Do this"),
         (LedgerMismatch("cp", "led", "why", "Do this"), 4, "checkpoint cp against ledger led: why. Do this"),
+        (SourceLost([Loss("t", 3, "gone")], "Do this"), 4, "topic t, partition 3: gone. Do this"),
         (ReferenceStale("t", 61.2, 60, "gone"), 4, "reference t is 61 s old, 60 s are allowed: gone"),
     ],
 )

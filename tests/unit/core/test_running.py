@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pyspark.errors import StreamingQueryException
+
+from jobs.core.errors import DependencyMissing, Loss, SourceLost, StoppedWaiting
+from jobs.core.running import Running
+
+
+class Query:
+    """Ends at once, with a failure or by itself."""
+
+    def __init__(self, cause: Exception | None) -> None:
+        self._cause = cause
+
+    def awaitTermination(self, timeout: float) -> bool:
+        if self._cause:
+            raise StreamingQueryException("the query failed") from self._cause
+        return True
+
+    def stop(self) -> None: ...
+
+
+def started(causes: list[Exception | None], look: Callable[[], Any] = lambda: None, stops: bool = False) -> Any:
+    """A job whose queries end one after the other; `waited` has what was waited for in between."""
+    waited: list[str] = []
+
+    def give_up(failure: Exception) -> None:
+        waited.append(str(failure))
+        if stops:
+            running.request_stop()
+            raise StoppedWaiting("batch", "away")
+
+    queries = iter([Query(cause) for cause in causes])
+    parts: Any = SimpleNamespace(
+        batch=SimpleNamespace(in_doubt=False), guard=SimpleNamespace(give_up=give_up), watch=SimpleNamespace()
+    )
+    parts.watch.start, parts.watch.stop = lambda stopping: None, lambda: None
+    lease: Any = SimpleNamespace(give_back=lambda: None)
+    running = Running(parts.batch, lease, lambda stopping: parts.guard, parts.watch, [], look=look)
+    writer = SimpleNamespace(start=lambda: next(queries))
+    running.begin(SimpleNamespace(foreachBatch=lambda run: writer))
+    return SimpleNamespace(running=running, waited=waited, batch=parts.batch)
+
+
+def test_a_query_whose_source_was_away_is_started_again() -> None:
+    job = started([TimeoutError("away"), TimeoutError("away"), None])
+    assert job.running.wait(10)
+    assert (len(job.waited), job.batch.in_doubt) == (2, True)
+
+
+def test_a_job_that_is_asked_to_end_meanwhile_ends() -> None:
+    job = started([TimeoutError("away")], stops=True)
+    assert job.running.wait(10)
+
+
+def test_what_will_not_pass_ends_the_job() -> None:
+    job = started([ValueError("odd")])
+    with pytest.raises(StreamingQueryException):
+        job.running.wait(10)
+    assert job.waited == []
+
+
+def test_what_the_source_has_lost_is_the_cause_whatever_the_failure() -> None:
+    lost = SourceLost([Loss("t", 0, "gone")], "Do this")
+
+    def look() -> None:
+        raise lost
+
+    with pytest.raises(SourceLost) as told:
+        started([TimeoutError("away")], look).running.wait(10)
+    assert told.value is lost and isinstance(lost.__cause__, StreamingQueryException)
+
+
+def test_a_broker_that_cannot_be_looked_at_is_not_to_blame() -> None:
+    def look() -> None:
+        raise DependencyMissing("Kafka", "b:1", "away")
+
+    job = started([TimeoutError("away"), None], look)
+    assert job.running.wait(10) and len(job.waited) == 1
