@@ -55,8 +55,8 @@ class PostgresLedger:
     def append(self, entry: Entry) -> None:
         """Moves the batch's rows and writes its record, or neither; what an earlier attempt at it did, stays.
 
-        Raises SinkFailure where another attempt may help, or one with other rows, else LeaseLost, LedgerMismatch,
-        StagingLost, SinkFailed.
+        Raises SinkFailure where another attempt, or fewer rows, may help; else LeaseLost, LedgerMismatch, StagingLost,
+        SinkFailed.
         """
         try:
             whole = self._appended(entry)

@@ -8,6 +8,7 @@ Dead letters that the first try sent may be sent a second time; as ever, they co
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import astuple
 
@@ -21,6 +22,7 @@ from jobs.core.reasons import Reason
 from jobs.core.sinks import Refusal
 from jobs.core.sources import COORDINATES
 
+log = logging.getLogger(__name__)
 REFUSED = "_topic STRING, _partition INT, _offset BIGINT, _refused STRING"
 
 
@@ -46,6 +48,7 @@ def until_taken(
             refused = [*refused, *_more(ask(rest, allowed - len(refused)), failure, batch_id)]
         if len(refused) > allowed:
             raise RowsRefused(batch_id, str(refused[0]), allowed)
+        log.warning("%d rows of batch %d are refused, and become dead letters: %s", len(refused), batch_id, refused[0])
 
 
 def _more(found: list[Refusal], failure: Exception, batch_id: int) -> list[Refusal]:

@@ -151,10 +151,13 @@ def test_each_refused_row_is_a_dead_letter_and_all_others_are_written(strict: An
             {"name": "too long"},
             "StringDataRightTruncation: value too long for type character varying(4) (column name)",
         ),
-        8: ({"name": "a\0b"}, 'CharacterNotInRepertoire: invalid byte sequence for encoding "..."'),
+        8: ({"name": "a\0b"}, 'CharacterNotInRepertoire: invalid byte sequence for encoding "...": 0x00'),
         100: ({"amount": Decimal("12345.00")}, "NumericValueOutOfRange: numeric field overflow (column amount)"),
         101: ({"mood": "odd"}, f'InvalidTextRepresentation: invalid input value for enum {mood}: "..." (column mood)'),
-        102: ({"pair": 3}, f'CheckViolation: value for domain {even} violates check constraint "{even}_check"'),
+        102: (
+            {"pair": 3},
+            f'CheckViolation: value for domain {even} violates check constraint "{even}_check" (column pair)',
+        ),
         499: (
             {"name": None},
             f'NotNullViolation: null value in column "name" of relation {relation} violates not-null constraint',
