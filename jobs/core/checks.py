@@ -184,8 +184,8 @@ def _exists(path: tuple[str, ...], name: str, names: Iterable[str]) -> list[Find
 
 def upsert(given: PostgresSink) -> Iterator[Finding]:
     """A key and a version where rows are replaced, and only there."""
-    for key, value in {"key": given.key, "version": given.version}.items():
-        if given.mode == "upsert" and not value:
+    for key, value in {"key": given.key, "version": given.version, "delete": given.delete}.items():
+        if given.mode == "upsert" and not value and key != "delete":
             yield Finding((key,), "required with mode: upsert")
         elif given.mode == "append" and value:
             yield Finding((key,), "only with mode: upsert")

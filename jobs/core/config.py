@@ -151,6 +151,13 @@ class ParquetSink(Settings):
     partition_by: list[Column] = Field(default_factory=list)
 
 
+class Deletes(Settings):
+    """Rows that take their key out of the table, instead of being written to it."""
+
+    when: Sql  # an SQL expression over the rows that the sink gets
+    drop: list[Column] = Field(default_factory=list)  # columns that are there for it alone, and not in the table
+
+
 class PostgresSink(Settings):
     """A table that exists. Its ledger is in the same database."""
 
@@ -158,6 +165,7 @@ class PostgresSink(Settings):
     mode: Literal["append", "upsert"] = "append"
     key: list[Column] = Field(default_factory=list)  # upsert: the columns of a unique index
     version: Column | None = None  # upsert: a row with an older one never replaces a newer one
+    delete: Deletes | None = None  # upsert
 
     def findings(self) -> Findings:
         return checks.upsert(self)

@@ -18,6 +18,7 @@ import psycopg2
 import pyarrow as pa
 from psycopg2 import sql
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from jobs.core.config import PostgresSink as Target
 from jobs.core.errors import DependencyMissing, StagingLost
@@ -25,6 +26,7 @@ from jobs.core.failures import words
 from jobs.core.postgres import END_SESSION, Cursor, Database, quoted
 from jobs.core.sinks import Mark, Refusal, copying, probe, statements
 from jobs.core.sinks.copying import ATTEMPT
+from jobs.core.sinks.deletes import FLAG
 from jobs.core.sources import COORDINATES
 
 STAGING = "stream_patterns_staging"
@@ -82,6 +84,7 @@ class PostgresSink:
         if self._staged is None or self._staged.mark.batch_id == mark.batch_id:
             self._sweep()
         self._staged = None  # whatever fails from here on leaves something to sweep
+        rows = self._flagged(rows)
         columns = self._fitting(rows.columns)
         ready = copying.portable(rows.select(*columns))
         records = mark.records()
@@ -92,7 +95,7 @@ class PostgresSink:
     def refused(self, rows: DataFrame, mark: Mark, most: int) -> list[Refusal]:
         """First what the staging does not take, its types; then what the table does not, its constraints and triggers."""
         self._sweep()
-        self._staged = None
+        self._staged, rows = None, self._flagged(rows)
         columns = self._fitting(rows.columns)
         table, statement = self._empty_staging(columns, mark)
         prober = copying.prober(self._database.arguments, statement, most)
@@ -168,7 +171,15 @@ class PostgresSink:
         chosen = statements.REPORTED if attempts else statements.EVERY
         written = self._written(staged.columns)
         cursor.execute(statements.insert(self._target, staging, written, chosen), {"attempts": attempts})
-        return int(cursor.rowcount)
+        (moved,) = cursor.fetchone() or (0,) if self._target.delete else (cursor.rowcount,)
+        return int(moved)
+
+    def _flagged(self, rows: DataFrame) -> DataFrame:
+        """With whether each deletes, where rows do."""
+        delete = self._target.delete
+        if delete is None:
+            return rows
+        return rows.withColumn(FLAG, F.coalesce(F.expr(delete.when), F.lit(False))).drop(*delete.drop)
 
     def _written(self, columns: list[str]) -> list[str]:
         """Of staged columns, those that the table has."""
@@ -176,7 +187,7 @@ class PostgresSink:
 
     def _fitting(self, columns: list[str]) -> list[str]:
         """Columns to stage: all of them. An upsert needs coordinates to tell which is the latest, not to keep them."""
-        missing = [name for name in columns if name not in self._columns and name not in COORDINATES]
+        missing = [name for name in columns if name not in self._columns and name not in statements.TYPES]
         if missing:
             raise DependencyMissing("PostgreSQL", self.name, f"it has no column {', '.join(missing)}")
         return columns

@@ -6,10 +6,17 @@ from psycopg2 import sql
 
 from jobs.core.config import PostgresSink as Target
 from jobs.core.postgres import identifier, listed
+from jobs.core.sinks import deletes
 from jobs.core.sinks.copying import ATTEMPT
+from jobs.core.sinks.deletes import FLAG
 from jobs.core.sources import COORDINATES
 
-TYPES = {"_topic": "text", "_partition": "int", "_offset": "bigint"}  # where the target has no such column
+TYPES = {
+    "_topic": "text",
+    "_partition": "int",
+    "_offset": "bigint",
+    FLAG: "boolean",
+}  # where the target has no such column
 EVERY = sql.SQL("")
 REPORTED = sql.SQL("WHERE {} = ANY (%(attempts)s)").format(sql.Identifier(ATTEMPT))
 TURN = sql.SQL(
@@ -72,6 +79,8 @@ def ranked(target: Target, staging: sql.Composable, columns: list[str]) -> sql.C
 
 def insert(target: Target, staging: sql.Composable, columns: list[str], chosen: sql.Composable) -> sql.Composed:
     """From the chosen rows of the staging into the table."""
+    if target.delete:
+        return deletes.write(target, staging, columns, chosen, _newest(target))
     return (_upsert if target.mode == "upsert" else _append)(target, staging, columns, chosen)
 
 
