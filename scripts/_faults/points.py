@@ -162,7 +162,7 @@ class Halves:
     """What is read in two parts."""
 
     def __init__(self, rows: Any) -> None:
-        self._rows, self._half = rows, len(rows.getbuffer()) // 2
+        self._rows, self._half = rows, rows.size() // 2
 
     def read(self, size: int) -> bytes:
         first, self._half = self._half, 0

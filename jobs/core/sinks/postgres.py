@@ -24,7 +24,7 @@ from jobs.core.config import PostgresSink as Target
 from jobs.core.errors import DependencyMissing, StagingLost
 from jobs.core.failures import words
 from jobs.core.postgres import END_SESSION, Cursor, Database, quoted
-from jobs.core.sinks import Mark, Refusal, copying, probe, statements
+from jobs.core.sinks import Mark, Refusal, copying, lines, probe, statements
 from jobs.core.sinks.copying import ATTEMPT
 from jobs.core.sinks.deletes import FLAG
 from jobs.core.sources import COORDINATES
@@ -49,7 +49,7 @@ class Tasks:
 class Held:
     """Held by the driver."""
 
-    rows: pa.Table
+    lines: pa.Table
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Staged:
 
     @property
     def count(self) -> int:
-        return sum(self.where.attempts.values()) if isinstance(self.where, Tasks) else self.where.rows.num_rows
+        return sum(self.where.attempts.values()) if isinstance(self.where, Tasks) else self.where.lines.num_rows
 
 
 class PostgresSink:
@@ -86,7 +86,7 @@ class PostgresSink:
         self._staged = None  # whatever fails from here on leaves something to sweep
         rows = self._flagged(rows)
         columns = self._fitting(rows.columns)
-        ready = copying.portable(rows.select(*columns))
+        ready = rows.select(lines.line(rows.select(*columns)))
         records = mark.records()
         small = records is not None and records <= self._short
         where = Held(ready.toArrow()) if small else self._by_tasks(ready, columns, mark)
@@ -99,7 +99,8 @@ class PostgresSink:
         columns = self._fitting(rows.columns)
         table, statement = self._empty_staging(columns, mark)
         prober = copying.prober(self._database.arguments, statement, most)
-        copied = copying.portable(rows.select(*columns)).mapInArrow(prober, copying.PROBED).collect()
+        ready = rows.select(lines.line(rows.select(*columns)), *COORDINATES)
+        copied = ready.mapInArrow(prober, copying.PROBED).collect()
         unfit = [Refusal(*row[2:]) for row in copied if row["detail"] is not None]
         if len(unfit) > most:
             return sorted(unfit)
@@ -150,13 +151,13 @@ class PostgresSink:
         staging = sql.Identifier(STAGING, table)
         with self._database.transaction() as cursor:
             cursor.execute(statements.create(staging, self._target, columns, self._columns, temporary=False))
-            return table, statements.copy(staging, [*columns, ATTEMPT]).as_string(cursor)
+            return table, statements.copy(staging, columns).as_string(cursor)
 
     def _move_held(self, cursor: Cursor, staged: Staged, held: Held) -> int:
         """The short way: the driver's rows, by COPY, in the one transaction there is."""
         draft = sql.Identifier(DRAFT)
         cursor.execute(statements.create(draft, self._target, staged.columns, self._columns, temporary=True))
-        copying.send(cursor, statements.copy(draft, staged.columns).as_string(cursor), held.rows)
+        copying.send(cursor, statements.copy(draft, staged.columns).as_string(cursor), held.lines.column(0))
         return self._insert(cursor, draft, staged, [])
 
     def _check(self, cursor: Cursor, staged: Staged, tasks: Tasks) -> None:

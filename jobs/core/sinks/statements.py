@@ -7,7 +7,7 @@ from psycopg2 import sql
 from jobs.core.config import PostgresSink as Target
 from jobs.core.postgres import identifier, listed
 from jobs.core.sinks import deletes
-from jobs.core.sinks.copying import ATTEMPT
+from jobs.core.sinks.copying import ATTEMPT, ATTEMPT_SETTING
 from jobs.core.sinks.deletes import FLAG
 from jobs.core.sources import COORDINATES
 
@@ -32,16 +32,23 @@ PLACES = sql.SQL("SELECT _number, {} FROM {} WHERE _number = ANY (%(numbers)s)")
 def create(
     table: sql.Composable, target: Target, columns: list[str], own: list[str], temporary: bool
 ) -> sql.Composable:
-    """A staging table in the target's types, without its constraints: those speak up when the rows are moved."""
+    """A staging table in the target's types, without its constraints: those speak up when the rows are moved.
+
+    Whoever fills it has its attempt in the session's setting; in the session's own table it stays empty.
+    """
     kind, end = ("TEMPORARY", "ON COMMIT DROP") if temporary else ("UNLOGGED", "WITH (autovacuum_enabled = false)")
-    asked = "CREATE {} TABLE {} {} AS SELECT {}, NULL::bigint AS {} FROM {} WITH NO DATA"
-    return sql.SQL(asked).format(
-        sql.SQL(kind),
-        table,
-        sql.SQL(end),
-        sql.SQL(", ").join(_typed(name, name in own) for name in columns),
-        sql.Identifier(ATTEMPT),
-        identifier(target.table),
+    asked = (
+        "CREATE {kind} TABLE {table} {end} AS SELECT {columns}, NULL::bigint AS {attempt} FROM {target} WITH NO DATA"
+    )
+    filled = "; ALTER TABLE {table} ALTER {attempt} SET DEFAULT current_setting({setting}, true)::bigint"
+    return sql.SQL(asked + filled).format(
+        kind=sql.SQL(kind),
+        table=table,
+        end=sql.SQL(end),
+        columns=sql.SQL(", ").join(_typed(name, name in own) for name in columns),
+        attempt=sql.Identifier(ATTEMPT),
+        target=identifier(target.table),
+        setting=sql.Literal(ATTEMPT_SETTING),
     )
 
 
