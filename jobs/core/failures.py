@@ -133,7 +133,7 @@ def _python(error: BaseException) -> _Link:
 
 
 def _python_kind(error: BaseException) -> Kind | None:
-    if isinstance(error, SinkFailed) and error.__cause__:  # it says where; what it came from says what
+    if isinstance(error, SinkFailed):  # it says where; what it came from says what
         return None
     if isinstance(error, JobError) or _is_of_py4j(error):  # decided already, whatever it came from; the JVM is gone
         return Kind.PERMANENT
