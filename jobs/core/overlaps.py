@@ -67,6 +67,23 @@ def shared_checkpoints(configs: Mapping[str, JobConfig]) -> list[Problem]:
     ]
 
 
+def shared_redrives(configs: Mapping[str, JobConfig]) -> list[Problem]:
+    """Redrive and parking topics that another job reads or writes; keys are what to call each config."""
+    return [
+        Problem(".".join(path), topic, f"a topic of its own; {other} uses it as {beside}", name)
+        for (name, config), (other, another) in permutations(configs.items(), 2)
+        for path, topic in _letter_topics(config).items()
+        if "redrive" in path
+        for beside in _uses(another, topic)
+    ]
+
+
+def _uses(config: JobConfig, topic: str) -> Iterator[str]:
+    if config.source.kafka and _reads(config.source.kafka, topic):
+        yield "source.kafka"
+    yield from (".".join(path) for path, place in _letter_topics(config).items() if place == topic)
+
+
 def overlap(place: str, other: str) -> bool:
     """Whether one of two folders is the other, or lies in it."""
     return _key(place) == _key(other) or _inside(place, other) or _inside(other, place)
