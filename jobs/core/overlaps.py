@@ -73,6 +73,23 @@ def _reads(source: KafkaSource | None, topic: str) -> bool:
     return topic in given or (source.topic_pattern is not None and bool(re.fullmatch(source.topic_pattern, topic)))
 
 
+def shared_redrives(configs: Mapping[str, JobConfig]) -> list[Problem]:
+    """Redrive and parking topics that another job reads or writes; keys are what to call each config."""
+    return [
+        Problem(".".join(path), topic, f"a topic of its own; {other} uses it as {beside}", name)
+        for (name, config), (other, another) in permutations(configs.items(), 2)
+        for path, topic in topics_written(config).items()
+        if "redrive" in path
+        for beside in _uses(another, topic)
+    ]
+
+
+def _uses(config: JobConfig, topic: str) -> Iterator[str]:
+    if _reads(config.source.kafka, topic):
+        yield "source.kafka"
+    yield from (".".join(path) for path, place in topics_written(config).items() if place == topic)
+
+
 def overlap(place: str, other: str) -> bool:
     """Whether one of two folders is the other, or lies in it."""
     return _key(place) == _key(other) or _inside(place, other) or _inside(other, place)

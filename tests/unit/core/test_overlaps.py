@@ -9,7 +9,7 @@ from _configs import VALID, config, told
 
 from jobs.core.config import shared_checkpoints
 from jobs.core.errors import Problem
-from jobs.core.overlaps import overlap
+from jobs.core.overlaps import overlap, shared_redrives
 
 REDRIVE = "dead_letters.redrive={topic: orders.again, parking_topic: orders.parked}"
 WAIT = "join={on_miss: wait, wait_for: 1h, parked: data/parked}"
@@ -230,4 +230,20 @@ def test_a_checkpoint_does_not_lie_in_another_jobs_sink(tmp_path: Path) -> None:
     two = config(tmp_path, "sink.delta.path=data/elsewhere/sink", "checkpoint=data/two")
     assert shared_checkpoints({"one.yaml": one, "two.yaml": two}) == [
         Problem("checkpoint", "data/elsewhere", "a folder of its own; two.yaml has it as sink.delta.path", "one.yaml")
+    ]
+
+
+def test_a_redrive_topic_belongs_to_one_job(tmp_path: Path) -> None:
+    one = config(tmp_path, REDRIVE)
+    apart = config(tmp_path, "dead_letters.redrive={topic: two.again, parking_topic: two.parked}")
+    reader = config(tmp_path, "source.kafka.topic=orders.again")
+    parker = config(tmp_path, "dead_letters.redrive={topic: three.again, parking_topic: orders.parked}")
+    topic, parking = "dead_letters.redrive.topic", "dead_letters.redrive.parking_topic"
+    assert shared_redrives({"one.yaml": one, "two.yaml": apart}) == [], "a topic of dead letters may be shared"
+    assert shared_redrives({"one.yaml": one, "two.yaml": reader}) == [
+        Problem(topic, "orders.again", "a topic of its own; two.yaml uses it as source.kafka", "one.yaml")
+    ]
+    assert shared_redrives({"one.yaml": one, "two.yaml": parker}) == [
+        Problem(parking, "orders.parked", f"a topic of its own; two.yaml uses it as {parking}", "one.yaml"),
+        Problem(parking, "orders.parked", f"a topic of its own; one.yaml uses it as {parking}", "two.yaml"),
     ]
