@@ -61,7 +61,7 @@ def killed(made: Any, point: str, stack: Any) -> None:
         start_new_session=True,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,  # on a machine that has more to do
     )
     assert done.returncode == -9, done.stderr[-3000:]
 
