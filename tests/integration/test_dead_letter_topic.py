@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.core import dead_letters
@@ -39,7 +39,7 @@ def settings(broker: Any, table: Callable[..., str], tmp_path: Path) -> dict[str
 def narrow(broker: Any, topic: str) -> None:
     """From now on it takes records of 100,000 bytes."""
     admin = AdminClient({"bootstrap.servers": broker.servers})
-    entry = ConfigEntry("max.message.bytes", str(LIMIT))
+    entry = ConfigEntry("max.message.bytes", str(LIMIT), incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     for future in admin.incremental_alter_configs([resource]).values():
         future.result(30)
@@ -84,7 +84,8 @@ def test_a_topic_that_is_deleted_in_the_run_is_named(
     topic = settings["dead_letters"]["kafka"]["topic"]
     place = dead_letters.sink(spark, job(settings).config)
     assert place
-    AdminClient({"bootstrap.servers": broker.servers}).delete_topics([topic])[topic].result(30)
+    admin = AdminClient({"bootstrap.servers": broker.servers})
+    admin.delete_topics([topic])[topic].result(30)
     letter = rows(dead_letters.DEAD_LETTER, ("t", 0, 1, None, b"k", b"v", None, "FUTURE", None, "join", 1, None))
     gone = f"Kafka topic {topic} on .*: dead letters have no place to go to any more"
     with pytest.raises(DependencyMissing, match=gone):

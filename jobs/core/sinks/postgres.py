@@ -5,7 +5,8 @@ STAGING  the rows' columns in the table's types, `_attempt BIGINT`: one unlogged
 append   each staged row becomes a row
 upsert   of each key the newest staged row (highest version, then latest coordinates), unless the table has a newer one
 What is staged and not moved changes nothing: the batch runs again. Neither does what a task staged that Spark ran twice: only
-attempts that were reported count, and they must be there with as many rows as they said.
+attempts that were reported count, and they must be there with as many rows as they said. If either step fails for the data,
+`refused` says which rows are at fault: it stages them anew, and tries them on the table (`probe`).
 """
 
 from __future__ import annotations

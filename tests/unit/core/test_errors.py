@@ -48,10 +48,10 @@ from jobs.core.errors import (
         ),
         (Refused("no"), 4, "no"),
         (
-            BudgetSpent("j", "error_budget.count: 1", "10m", 2_000, 3, {"FUTURE": 2, "MALFORMED": 1}),
+            BudgetSpent("j", "error_budget.count: 1", "10m", 2_000, 4, {"FUTURE": 3, "MALFORMED": 1}),
             4,
-            "job j has spent its error budget, error_budget.count: 1 within 10m: 3 of 2,000 records read (0.2%) became"
-            " dead letters: FUTURE 2, MALFORMED 1",
+            "job j has spent its error budget, error_budget.count: 1 within 10m: 4 of 2,000 records read (0.2%) became"
+            " dead letters: FUTURE 3, MALFORMED 1",
         ),
         (CheckpointDamaged("cp", "offsets/3", "is empty", "Do this"), 4, "checkpoint cp: offsets/3 is empty. Do this"),
         (
