@@ -16,9 +16,10 @@ from pathlib import Path
 
 from _faults.case import Case
 from _faults.chaos import Outcome, Run, Violated, await_batch, strike
-from _faults.driver import SMALL
+from _faults.driver import LIMIT_S, SMALL
 from _faults.load import Load
 from _faults.servers import Servers
+from _lib.processes import until
 from rich.console import Console
 from rich.table import Table
 
@@ -118,7 +119,12 @@ def _live(case: Case, pick: random.Random, seconds: float, rate: int) -> Lived:
 
 
 def _drain(run: Run) -> None:
-    run.driver.until(run.case.caught_up, "all that was sent in the ledger")
+    def drained() -> bool:
+        run.supervise()
+        return run.case.caught_up()
+
+    if not until(drained, LIMIT_S):
+        raise Violated(f"not all that was sent is in the ledger\n{run.driver.said[-4000:]}")
     run.driver.terminate()
     if code := run.driver.wait():
         raise Violated(f"at the end it ended with {code}")

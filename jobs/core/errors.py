@@ -6,6 +6,7 @@
     ├── SinkFailed               1   a sink did not take a batch; it runs again at the next start
     │   └── RowsRefused              for more of its rows than may become dead letters
     ├── DeadLettersRefused       1   the topic did not take dead letters; their batch runs again at the next start
+    ├── NoSpace                  1   a disk is full; the batch in flight runs again at the next start
     ├── BreakerOpen              1   a dependency fails so often that it is not called for a while
     ├── StoppedWaiting           0   asked to end while a dependency was away: ended as asked, its batch runs again
     └── Refused                  4   refused for the data's safety
@@ -97,6 +98,14 @@ class DeadLettersRefused(JobError):
         remedy = "If it is too large, raise the topic's max.message.bytes, or say dead_letters.kafka.too_large: cut"
         super().__init__(f"topic {topic} did not take dead letters: {cause}. The largest is {largest}. {remedy}.")
         self.topic, self.largest, self.cause = topic, largest, cause
+
+
+class NoSpace(JobError):
+    """There is no room where the job has to write."""
+
+    def __init__(self, places: Sequence[str]) -> None:
+        super().__init__(f"no space left under {', '.join(places)}; once there is room, start the job again")
+        self.places = tuple(places)
 
 
 class BreakerOpen(JobError):

@@ -18,7 +18,8 @@ from pyspark.sql.streaming import StreamingQuery
 
 from jobs.core import logs
 from jobs.core.batch import MicroBatch
-from jobs.core.errors import JobError, Refused, StoppedWaiting
+from jobs.core.causes import Namer
+from jobs.core.errors import StoppedWaiting
 from jobs.core.guard import Guard
 from jobs.core.lease import Lease
 from jobs.core.retry import is_transient
@@ -45,13 +46,10 @@ class Running:
         ticks: Sequence[Tick],
         releases: Sequence[Tick] = (),
         checks: Sequence[Tick] = (),
-        look: Callable[[], object] = lambda: None,
+        named: Namer = lambda failure: failure,
     ) -> None:
-        """`releases` are due once more at the end, and `checks`, which are due after each batch, too.
-
-        `look` raises Refused where the source is to blame for a failure that has no better name.
-        """
-        self.batch, self.watch, self._lease, self._look = batch, watch, lease, look
+        """`releases` are due once more at the end, and `checks`, which are due after each batch, too."""
+        self.batch, self.watch, self._lease, self._named = batch, watch, lease, named
         self._checks, self._last = list(checks), [*releases, *checks]
         self._ticks = [*ticks, *self._last]
         self.query: StreamingQuery
@@ -109,7 +107,7 @@ class Running:
 
     def _goes_on(self, failure: StreamingQueryException) -> bool:
         """Whether the query was started again: between batches, the source was away for longer than Spark waits."""
-        cause = self._failure or self._cause(failure)
+        cause = self._failure or self._named(failure)
         if self._failure is not None or not is_transient(cause):
             self._failure = cause
             return False
@@ -127,20 +125,7 @@ class Running:
         self.watch.stop()
         self._lease.give_back()
         if self._failure is not None:
-            raise self._cause(self._failure)
-
-    def _cause(self, failure: BaseException) -> BaseException:
-        """What the source is to blame for has a better name."""
-        if isinstance(failure, JobError):
-            return failure
-        try:
-            self._look()
-        except Refused as named:
-            named.__cause__ = failure
-            return named
-        except JobError as unknown:
-            log.warning("the source could not be looked at: %s", unknown)
-        return failure
+            raise self._named(self._failure)
 
     def _run(self, records: DataFrame, batch_id: int) -> None:
         while not self._lock.acquire(timeout=0.1):

@@ -19,6 +19,7 @@ from jobs.core import classify, continuity, dead_letters, doubt, lateness, recov
 from jobs.core import lease as leases
 from jobs.core.batch import Clock, MicroBatch, Outlets, utc_now
 from jobs.core.budget import Budget
+from jobs.core.causes import namer
 from jobs.core.checkpoint import Checkpoint
 from jobs.core.classify import Transform
 from jobs.core.config import JobConfig, Trigger
@@ -70,7 +71,7 @@ def start(
 
     Raises DependencyMissing, LeaseHeld, CheckpointDamaged, LedgerMismatch, SourceLost, ConfigError before any row is written.
     """
-    _keep_private(spark, [*folders(config), *([wait.path] if wait else [])])
+    _keep_private(spark, _places(config, wait))
     lease = leases.take(register(spark, config), config.job, this(clock()), config.lease)
     try:
         return _start(spark, config, Given(transform, ticks, note, clock, wait, reference), lease)
@@ -101,8 +102,14 @@ def _start(spark: SparkSession, config: JobConfig, given: Given, lease: Lease) -
         spark.conf.set("spark.sql.shuffle.partitions", str(config.scaling.shuffle_partitions))
     writer = stream.writeStream.queryName(config.job).option("checkpointLocation", checkpoint.path)
     guarded, ticks = partial(_guard, config, metrics), [lease.check, *given.ticks]
-    running = Running(batch, lease, guarded, watch, ticks, releases, checks, source.check)
+    named = namer(source.check, [checkpoint.path, *_places(config, given.wait)])
+    running = Running(batch, lease, guarded, watch, ticks, releases, checks, named)
     return running.begin(writer.trigger(**_trigger(config.trigger)))
+
+
+def _places(config: JobConfig, wait: Wait | None) -> list[str]:
+    """All folders of the job but its checkpoint."""
+    return [*folders(config), *([wait.path] if wait else [])]
 
 
 def _outlets(spark: SparkSession, config: JobConfig, target: Sink, wait: Wait | None, lease: Lease) -> Outlets:

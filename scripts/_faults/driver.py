@@ -15,7 +15,7 @@ from _faults import points
 from _faults.points import Act
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 120
+LIMIT_S = 240
 QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # a JVM that lives for seconds
 SMALL = {
     "spark.ui.enabled": "false",

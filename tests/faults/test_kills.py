@@ -15,8 +15,11 @@ SEED = 20261124
 LIMIT_S = 120
 SINKS = ["delta", "postgres"]
 long = pytest.mark.long
-ATOMIC = ["before_write", "mid_copy", "written", "in_transaction", "before_dead_letters", "after_ledger"]
-IN_STEPS = ["before_write", "written", "before_dead_letters", "after_dead_letters", "after_ledger"]
+POINTS = {
+    "delta": ["before_write", "written", "before_dead_letters", "after_dead_letters", "after_ledger"],
+    "postgres": ["mid_copy", "in_transaction", "before_dead_letters", "after_ledger"],
+    "staged": ["mid_copy", "written", "in_transaction"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +35,7 @@ def chains(cases: Callable[..., Case]) -> Callable[[str], Case]:
     return chain
 
 
-@pytest.mark.parametrize(
-    ("sink", "point"), [*(("postgres", point) for point in ATOMIC), *(("delta", point) for point in IN_STEPS)]
-)
+@pytest.mark.parametrize(("sink", "point"), [(sink, point) for sink in POINTS for point in POINTS[sink]])
 def test_a_kill_at_a_named_point(chains: Any, sink: str, point: str) -> None:
     case = chains(sink)
     case.send(20)

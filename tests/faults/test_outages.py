@@ -73,7 +73,7 @@ WAIT_MS = "2000"  # Spark asks a broker three times, so long each, before a quer
 def settings(servers: Servers) -> dict[str, Any]:
     """It does not wait for a broker as long as Kafka's clients would by themselves, and can be watched."""
     options = {"default.api.timeout.ms": WAIT_MS, "request.timeout.ms": WAIT_MS}
-    broker = {"bootstrap_servers": servers.stack.bootstrap_servers, "timeout": "5s", "options": options}
+    broker = {"bootstrap_servers": servers.stack.bootstrap_servers, "timeout": "30s", "options": options}
     return {"monitoring": {"port": 0}, "kafka": broker}
 
 

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pyspark.errors import StreamingQueryException
 
-from jobs.core.errors import DependencyMissing, Loss, SourceLost, StoppedWaiting
+from jobs.core.errors import Loss, SourceLost, StoppedWaiting
 from jobs.core.running import Running
 
 
@@ -25,7 +24,7 @@ class Query:
     def stop(self) -> None: ...
 
 
-def started(causes: list[Exception | None], look: Callable[[], Any] = lambda: None, stops: bool = False) -> Any:
+def started(causes: list[Exception | None], named: Any = lambda failure: failure, stops: bool = False) -> Any:
     """A job whose queries end one after the other; `waited` has what was waited for in between."""
     waited: list[str] = []
 
@@ -41,7 +40,7 @@ def started(causes: list[Exception | None], look: Callable[[], Any] = lambda: No
     )
     parts.watch.start, parts.watch.stop = lambda stopping: None, lambda: None
     lease: Any = SimpleNamespace(give_back=lambda: None)
-    running = Running(parts.batch, lease, lambda stopping: parts.guard, parts.watch, [], look=look)
+    running = Running(parts.batch, lease, lambda stopping: parts.guard, parts.watch, [], named=named)
     writer = SimpleNamespace(start=lambda: next(queries))
     running.begin(SimpleNamespace(foreachBatch=lambda run: writer))
     return SimpleNamespace(running=running, waited=waited, batch=parts.batch)
@@ -65,20 +64,9 @@ def test_what_will_not_pass_ends_the_job() -> None:
     assert job.waited == []
 
 
-def test_what_the_source_has_lost_is_the_cause_whatever_the_failure() -> None:
+def test_what_has_a_better_name_ends_the_job_under_it() -> None:
     lost = SourceLost([Loss("t", 0, "gone")], "Do this")
-
-    def look() -> None:
-        raise lost
-
-    with pytest.raises(SourceLost) as told:
-        started([TimeoutError("away")], look).running.wait(10)
-    assert told.value is lost and isinstance(lost.__cause__, StreamingQueryException)
-
-
-def test_a_broker_that_cannot_be_looked_at_is_not_to_blame() -> None:
-    def look() -> None:
-        raise DependencyMissing("Kafka", "b:1", "away")
-
-    job = started([TimeoutError("away"), None], look)
-    assert job.running.wait(10) and len(job.waited) == 1
+    job = started([TimeoutError("away")], lambda failure: lost)
+    with pytest.raises(SourceLost):
+        job.running.wait(10)
+    assert job.waited == []
