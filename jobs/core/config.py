@@ -239,6 +239,7 @@ class JobConfig(Settings):
     breaker: Breaker = Breaker()
     scaling: Scaling = Scaling()
     trigger: Trigger = Trigger(every=Duration("5s"))
+    stop_within: Duration = Duration("2m")  # asked to end, a batch has so long; then it is cut short
     checkpoint: DataPath
     ledger: DataPath | None = None  # beside the sink, unless the sink has no place of its own
     monitoring: Monitoring = Monitoring()
