@@ -91,20 +91,26 @@ def _since_reprocess(entries: list[Entry]) -> list[Entry]:
 
 
 def _covered(found: DataFrame, entries: list[Entry]) -> DataFrame:
-    """After a reprocess, outcomes of the offsets that it has read; all of them otherwise, and where a source has no offsets."""
+    """Outcomes but for those past the ledger's end, which a running job is about to record; after a reprocess, only of what it
+    has read. All of them where a source has no offsets.
+    """
     batches = [entry for entry in entries if entry.kind == "batch"]
-    if not entries or entries[0].kind != "recovery":
-        return found
     start, end = (positions(batches[0].start), positions(batches[-1].end)) if batches else ({}, {})
-    if start is None or end is None:
+    if start is None or end is None or not entries:
         return found
-    inside = [_within(place, start.get(place, 0), after) for place, after in end.items()]
-    return found.filter(reduce(Column.__or__, inside, F.lit(False)))
+    if entries[0].kind == "recovery":
+        inside = [_within(place, start.get(place, 0), after) for place, after in end.items()]
+        return found.filter(reduce(Column.__or__, inside, F.lit(False)))
+    past = [_at(place) & (F.col("_offset") >= after) for place, after in end.items()]
+    return found.filter(~reduce(Column.__or__, past, F.lit(False)))
 
 
 def _within(place: tuple[str, str], first: int, after: int) -> Column:
-    here = (F.col("_topic") == place[0]) & (F.col("_partition") == int(place[1]))
-    return here & (F.col("_offset") >= first) & (F.col("_offset") < after)
+    return _at(place) & (F.col("_offset") >= first) & (F.col("_offset") < after)
+
+
+def _at(place: tuple[str, str]) -> Column:
+    return (F.col("_topic") == place[0]) & (F.col("_partition") == int(place[1]))
 
 
 def _ledger_checks(entries: list[Entry], counts: Counts) -> Iterator[Check]:

@@ -107,6 +107,10 @@ def test_a_recovery_goes_on_where_the_ledger_stood(broken: Kept) -> None:
     assert broken([*WRITTEN, ("o4", "f", 0, 30)], DEAD, OLD, GOES_ON, AFTER) == []
 
 
+def test_a_row_that_a_running_job_is_about_to_record_is_not_judged(broken: Kept) -> None:
+    assert broken([*WRITTEN, ("o4", "f", 0, 30)], DEAD, OLD) == []
+
+
 def test_a_gap_across_a_recovery_is_found(broken: Kept) -> None:
     late = {"start": at(22), "counts": Counts(9, 1, 8, 0, 0)}
     assert broken([*WRITTEN, ("o4", "f", 0, 30)], DEAD, OLD, GOES_ON, replace(AFTER, **late)) == [
