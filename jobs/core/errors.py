@@ -4,12 +4,14 @@
     ├── ConfigError              2   refused before Spark starts: file, key path, value, what is allowed
     ├── DependencyMissing        3   a dependency was not there at the start
     ├── SinkFailed               1   a sink did not take a batch; it runs again at the next start
+    ├── NoSpace                  1   a disk is full; the batch in flight runs again at the next start
     ├── BreakerOpen              1   a dependency fails so often that it is not called for a while
     ├── StoppedWaiting           0   asked to end while a dependency was away: ended as asked, its batch runs again
     └── Refused                  4   refused for the data's safety
         ├── CheckpointDamaged        a file of the checkpoint is missing, is one too many or cannot be read
         ├── LedgerMismatch           checkpoint and ledger tell different stories
         ├── MigrationChanged         a step of the database's schema is not the one that was applied
+        ├── SourceLost               records that were still to be read are gone, or the topic is another one
         ├── StagingLost              rows that were staged for a batch are not all there
         └── ReferenceStale           the reference table is older than it may be
 
@@ -18,8 +20,11 @@ A rejected record is not an error: it is a row with a reason (`core.reasons`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+SHOWN = 5  # of many alike
 
 
 class JobError(Exception):
@@ -71,6 +76,14 @@ class SinkFailed(JobError):
         self.sink, self.batch_id, self.cause = sink, batch_id, cause
 
 
+class NoSpace(JobError):
+    """There is no room where the job has to write."""
+
+    def __init__(self, places: Sequence[str]) -> None:
+        super().__init__(f"no space left under {', '.join(places)}; once there is room, start the job again")
+        self.places = tuple(places)
+
+
 class BreakerOpen(JobError):
     """A call that was not made, as the dependency's circuit is open; `wait_s` until one may be."""
 
@@ -109,6 +122,27 @@ class LedgerMismatch(Refused):
     def __init__(self, checkpoint: str, ledger: str, cause: str, remedy: str) -> None:
         super().__init__(f"checkpoint {checkpoint} against ledger {ledger}: {cause}. {remedy}")
         self.checkpoint, self.ledger, self.cause, self.remedy = checkpoint, ledger, cause, remedy
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is not there any more of one partition."""
+
+    topic: str
+    partition: int
+    cause: str
+
+    def __str__(self) -> str:
+        return f"topic {self.topic}, partition {self.partition}: {self.cause}"
+
+
+class SourceLost(Refused):
+    """The source cannot be read on where the job stands; every partition of which that is so is in `losses`."""
+
+    def __init__(self, losses: Sequence[Loss], remedy: str) -> None:
+        more = f"; and {len(losses) - SHOWN} partitions more" if len(losses) > SHOWN else ""
+        super().__init__(f"{'; '.join(map(str, losses[:SHOWN]))}{more}. {remedy}")
+        self.losses, self.remedy = tuple(losses), remedy
 
 
 class MigrationChanged(Refused):

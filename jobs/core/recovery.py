@@ -19,7 +19,7 @@ from uuid import uuid4
 from pyspark.sql import SparkSession
 
 from jobs.core import checkpoint as checkpoints
-from jobs.core import doubt, kafka, preflight, sources
+from jobs.core import continuity, doubt, kafka, preflight, sources
 from jobs.core.checkpoint import SEEDED, Checkpoint
 from jobs.core.config import JobConfig
 from jobs.core.errors import CheckpointDamaged, LedgerMismatch
@@ -57,6 +57,7 @@ def record(config: JobConfig, last: Entry | None, at: str | None, source_ends: s
     before = last.note.get(doubt.UNTIL) if last else None
     until = doubt.latest(*(text for text in (source_ends, before) if text))
     note = {HOW: str(config.recover), FROM_QUERY: last.query_id if last else "", doubt.UNTIL: until}
+    note |= continuity.carried(last)
     return Entry("recovery", config.job, str(uuid4()), batch_id, place, place, Counts(), now.isoformat(), {}, note)
 
 

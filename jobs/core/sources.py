@@ -59,7 +59,6 @@ def subscribed(spark: SparkSession, broker: Kafka, source: KafkaSource) -> list[
 
 def _kafka(spark: SparkSession, config: JobConfig, source: KafkaSource) -> DataFrame:
     assert config.kafka, "a kafka source comes with a broker"
-    kafka.check(spark, config.kafka, topics(source))
     stream = spark.readStream.format("kafka").options(**kafka.spark_options(config.kafka))
     stream = stream.option("includeHeaders", True).option("startingOffsets", _starting(source.starting_offsets))
     for option, value in _limits(config).items():

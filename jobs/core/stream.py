@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from threading import Event
 from typing import Any
@@ -17,8 +18,9 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
-from jobs.core import classify, dead_letters, doubt, logs, recovery, sources
+from jobs.core import classify, continuity, dead_letters, doubt, logs, recovery, sources
 from jobs.core.batch import Clock, MicroBatch, Outlets, Transform, utc_now
+from jobs.core.causes import Namer, namer
 from jobs.core.checkpoint import Checkpoint
 from jobs.core.config import JobConfig, Scaling, Trigger
 from jobs.core.errors import StoppedWaiting
@@ -29,6 +31,7 @@ from jobs.core.metrics import Metrics
 from jobs.core.parking import Parking
 from jobs.core.reference import Status
 from jobs.core.release import Release
+from jobs.core.retry import is_transient
 from jobs.core.sinks import Sink
 from jobs.core.sinks.places import folders, place
 from jobs.core.values import Duration
@@ -55,22 +58,23 @@ class Running:
         watch: Watch,
         ticks: Sequence[Tick],
         releases: Sequence[Tick] = (),
+        named: Namer = lambda failure: failure,
     ) -> None:
-        self.batch, self.watch = batch, watch
+        self.batch, self.watch, self._named = batch, watch, named
         self._ticks, self._releases = [*ticks, *releases], list(releases)
         self.query: StreamingQuery
         self._lock = threading.Lock()
         self._stopping = Event()
         self._guard = guard(self._stopping)
-        self.finished = Event()
         self._failure: BaseException | None = None
         self._ticker = threading.Thread(target=self._tick_until_stopped, name="ticker", daemon=True)
 
     def begin(self, writer: Any) -> Running:
         """Raises ConfigError where the port to watch it at cannot be had."""
         self.watch.start(self._stopping.is_set)
+        self._again = writer.foreachBatch(self._run).start
         try:
-            self.query = writer.foreachBatch(self._run).start()
+            self.query = self._again()
         except BaseException:
             self.watch.stop()
             raise
@@ -109,8 +113,19 @@ class Running:
             waiting: Any = self.query  # PySpark takes fractions of a second, its types say it does not
             return bool(waiting.awaitTermination(TICK_S))
         except StreamingQueryException as failure:
-            self._failure = self._failure or failure
-            return True
+            return not self._goes_on(failure)
+
+    def _goes_on(self, failure: StreamingQueryException) -> bool:
+        """Whether the query was started again: between batches, the source was away for longer than Spark waits."""
+        cause = self._failure or self._named(failure)
+        if self._failure is not None or not is_transient(cause):
+            self._failure = cause
+            return False
+        with suppress(StoppedWaiting):
+            self._guard.give_up(failure)
+            self.batch.in_doubt = True
+            self.query = self._again()
+        return True
 
     def _finish(self) -> None:
         self._stopping.set()
@@ -118,9 +133,8 @@ class Running:
         if self._failure is None:
             self._tick(self._releases)
         self.watch.stop()
-        self.finished.set()
         if self._failure is not None:
-            raise self._failure
+            raise self._named(self._failure)
 
     def _run(self, records: DataFrame, batch_id: int) -> None:
         while not self._lock.acquire(timeout=0.1):
@@ -169,23 +183,31 @@ def start(
     target, ledger = place(spark, config, metrics.batch)
     outlets = Outlets(scaled(target, config.scaling), dead_letters.sink(spark, config), parking)
     checkpoint = Checkpoint(spark, str(config.checkpoint))
+    source = continuity.Source(spark, config, checkpoint, ledger)
+    source.check()
     recovery.ready(spark, config, checkpoint, ledger, clock)
     if ledger.last_batch:
         metrics.resumed(ledger.last_batch)
     watch = Watch(spark, config, metrics, checkpoint, clock, reference)
-    _keep_private(spark, [*folders(config), *([parking.path] if parking else [])])
+    places = [*folders(config), *([parking.path] if parking else [])]
+    _keep_private(spark, places)
     decode = classify.decoder(config.source)
     last = ledger.last_batch
     unsure = doubt.lasting(last.note, last.end) if last else {}
     in_doubt = bool(unsure) or _in_doubt(checkpoint, ledger)
+
+    def noted() -> dict[str, str]:
+        return {**note(), **source.note}
+
     batch = MicroBatch(
-        config.job, checkpoint, ledger, outlets, decode, transform, clock, note, in_doubt, unsure, metrics.phase
+        config.job, checkpoint, ledger, outlets, decode, transform, clock, noted, in_doubt, unsure, metrics.phase
     )
     releases = [Release(batch, parking).tick] if parking else []
     if config.scaling.shuffle_partitions:
         spark.conf.set("spark.sql.shuffle.partitions", str(config.scaling.shuffle_partitions))
     writer = stream.writeStream.queryName(config.job).option("checkpointLocation", checkpoint.path)
-    running = Running(batch, lambda stopping: _guard(config, metrics, stopping), watch, ticks, releases)
+    named = namer(source.check, places)
+    running = Running(batch, lambda stopping: _guard(config, metrics, stopping), watch, ticks, releases, named)
     return running.begin(writer.trigger(**_trigger(config.trigger)))
 
 
