@@ -15,15 +15,17 @@ from _faults import points, verdict
 from _faults.driver import Driver
 from _faults.servers import Servers
 from _faults.verdict import Row
+from jobs.core import audit as audits
 from jobs.core import layers
-from jobs.core.audit import audit
 from jobs.core.config import Recover
 from jobs.core.migrations import migrate
 from jobs.core.postgres import Database
 from jobs.stream_table_join import Config, start
 
 ROW = "order_id text, customer_id text, segment text, _reference_version text, _topic text, _partition int, _offset bigint"
+COLUMNS = ["_topic", "_partition", "_offset", "order_id", "customer_id", "segment", "_reference_version"]
 SEGMENTS = {"c0": "gold", "c1": "silver"}
+STAGED = {"max_record_bytes": "64MiB"}  # a batch of so large records is never held by the driver, however few they are
 Settings = dict[str, Any]
 
 
@@ -39,30 +41,36 @@ def orders(count: int, first: int = 0) -> list[bytes | None]:
 
 
 class Case:
-    """`sink` is delta or postgres; `settings` go over the defaults here, a group at a time."""
+    """`sink` is delta, postgres, or staged, which is postgres without its short way for small batches.
+
+    `settings` go over the defaults here, a group at a time.
+    """
 
     def __init__(self, servers: Servers, spark: SparkSession, path: Path, sink: str, **settings: Any) -> None:
-        self.servers, self.spark, self.path, self.sink = servers, spark, path, sink
+        self.servers, self.spark, self.path = servers, spark, path
+        self.sink = "postgres" if sink == "staged" else sink
         self.name = f"{sink}_{uuid.uuid4().hex[:8]}"
         self.customers, self.table = f"customers_{self.name}", f"orders_{self.name}"
         self.topic, self.dead = servers.topic("orders"), servers.topic("dead")
-        self.faults, self._sent, self._settings = path / "faults", 0, settings
+        self.faults, self.sent = path / "faults", 0
+        self._settings, self._more = settings, STAGED if sink == "staged" else {}
         self.segments: dict[str, set[str]] = {customer: {segment} for customer, segment in SEGMENTS.items()}
         self.faults.mkdir(parents=True)
         self._make_tables()
-        self.config = self._load()
+        self.config = self.load()
 
     def settings(self) -> Settings:
         sinks = {"delta": {"path": str(self.path / "sink")}, "postgres": {"table": self.table}}
         stack = self.servers.stack
         given = {
             "job": self.name,
-            "kafka": {"bootstrap_servers": stack.bootstrap_servers, "timeout": "5s"},
+            "kafka": {"bootstrap_servers": stack.bootstrap_servers, "timeout": "30s"},
             "postgres": {"url": stack.jdbc_url, "user": stack.user, "password": "${POSTGRES_PASSWORD}"},
             "source": {
                 "kafka": {"topic": self.topic},
                 "schema": "order_id STRING, customer_id STRING",
                 "required": ["order_id"],
+                **self._more,
             },
             "reference": {
                 "jdbc": {"table": self.customers, "key": "customer_id", "columns": ["segment"]},
@@ -93,16 +101,18 @@ class Case:
         finally:
             driver.kill()
 
-    def drain(self, recover: Recover | None = None) -> None:
+    def drain(self, recover: Recover | None = None, **settings: Any) -> None:
         """A start in this process, all that is there, and an end."""
-        whole = {"trigger": {"available_now": True}}
-        config = self._load(**whole).recovering(recover)
+        config = self.load(trigger={"available_now": True}, **settings).recovering(recover)
         assert start(self.spark, config).wait(120), "the job did not end"
 
     def send(self, count: int, partition: int = 0) -> None:
         """So many orders more."""
-        self.servers.send(self.topic, orders(count, self._sent), partition)
-        self._sent += count
+        self.send_values(orders(count, self.sent), partition)
+
+    def send_values(self, values: Sequence[bytes | None], partition: int = 0) -> None:
+        self.servers.send(self.topic, values, partition)
+        self.sent += len(values)
 
     def ledger(self) -> list[dict[str, Any]]:
         """Records, oldest first, as they lie there."""
@@ -120,7 +130,7 @@ class Case:
 
     def end(self) -> dict[str, int]:
         """Where the ledger's last record ends, an offset a partition."""
-        known = self.ledger()
+        known = [record for record in self.ledger() if record["kind"] != "release"]
         ends: dict[str, int] = (json.loads(known[-1]["end"])[0] or {}).get(self.topic, {}) if known else {}
         return ends
 
@@ -128,31 +138,45 @@ class Case:
         return sum(self.end().values())
 
     def caught_up(self) -> bool:
-        return self.covered() >= self._sent
+        return self.covered() >= self.sent
 
     def problems(self) -> list[str]:
         """What does not hold: by the job's own audit, and by a check that knows nothing of the job's code."""
         end = self.end()
         sent, letters = self.servers.records(self.topic), self.servers.records(self.dead)
-        return [*verdict.problems(sent, self.rows(), letters, self.segments, end), *self._audit(), *self._ledger(end)]
+        return [*verdict.problems(sent, self.rows(), letters, self.segments, end), *self.audit(), *self._ledger(end)]
 
     def check(self) -> None:
         """All that was sent has its outcome, once."""
-        assert self.caught_up(), (self.end(), self._sent)
+        assert self.caught_up(), (self.end(), self.sent)
         assert self.problems() == []
+
+    def change(self, customer: str, segment: str) -> None:
+        """A new version of the reference table."""
+        self.segments.setdefault(customer, set()).add(segment)
+        again = "ON CONFLICT (customer_id) DO UPDATE SET segment = excluded.segment, updated_at = now()"
+        self.servers.ask(f"INSERT INTO {self.customers} VALUES (%s, %s, now()) {again}", (customer, segment))
+
+    def mixed(self) -> dict[int, set[str]]:
+        """Batches whose rows have seen other versions of the reference table than the ledger says of the batch, and which."""
+        rows, found = self.rows(), {}
+        for batch in (record for record in self.ledger() if record["kind"] == "batch"):
+            others = _versions(batch, rows) - {batch["note"]["reference_version"]}
+            found.update({batch["batch_id"]: others} if others else {})
+        return found
 
     def rows(self) -> list[Row]:
         if self.sink == "postgres":
-            asked = f"SELECT _topic, _partition, _offset, order_id, customer_id, segment FROM {self.table}"
-            return [Row(found[:3], *found[3:]) for found in self.servers.ask(asked)]
+            found = self.servers.ask(f"SELECT {', '.join(COLUMNS)} FROM {self.table}")
+            return [Row(row[:3], *row[3:]) for row in found]
         if not (self.path / "sink" / "_delta_log").exists():
             return []
-        columns = ["_topic", "_partition", "_offset", "order_id", "customer_id", "segment"]
-        table = self.spark.read.format("delta").load(str(self.path / "sink")).select(*columns)
-        return [Row(tuple(found[:3]), *found[3:]) for found in table.collect()]
+        table = self.spark.read.format("delta").load(str(self.path / "sink")).select(*COLUMNS)
+        return [Row(tuple(row[:3]), *row[3:]) for row in table.collect()]
 
-    def _audit(self) -> list[str]:
-        return [f"audit: {check}" for check in audit(self.spark, self.config).checks if not check.holds]
+    def audit(self) -> list[str]:
+        """What does not hold by the job's own audit."""
+        return [f"audit: {check}" for check in audits.audit(self.spark, self.config).checks if not check.holds]
 
     def _ledger(self, end: Mapping[str, int]) -> list[str]:
         read = sum(record["counts"]["read"] for record in self.ledger() if record["kind"] == "batch")
@@ -166,7 +190,7 @@ class Case:
         if self.sink == "postgres":
             ask(f"CREATE TABLE {self.table} ({ROW})")
 
-    def _load(self, **settings: Any) -> Config:
+    def load(self, **settings: Any) -> Config:
         """As the loader reads it from the file, which is what a process gets, too."""
         file = self.path / ("other.yaml" if settings else "job.yaml")
         file.write_text(json.dumps({**self.settings(), **settings}))
@@ -177,10 +201,16 @@ class Case:
         return config
 
 
+def _versions(batch: Mapping[str, Any], rows: list[Row]) -> set[str]:
+    """That the batch's rows name; a miss names none."""
+    start, end = (dict.items(next(iter((json.loads(batch[side])[0] or {}).values()), {})) for side in ("start", "end"))
+    first, after = dict(start), dict(end)
+    inside = (row for row in rows if first.get(str(row.place[1]), 0) <= row.place[2] < after.get(str(row.place[1]), 0))
+    return {row.version for row in inside if row.version is not None}
+
+
 def _text(file: Path) -> str:
     try:
         return file.read_text()
     except FileNotFoundError:  # folded into a segment meanwhile
         return ""
-
-

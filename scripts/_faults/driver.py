@@ -15,7 +15,7 @@ from _faults import points
 from _faults.points import Act
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 120
+LIMIT_S = 240
 QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # a JVM that lives for seconds
 SMALL = {
     "spark.ui.enabled": "false",
@@ -79,6 +79,10 @@ class Driver:
         """Waits until it was stopped there."""
         self.until(lambda: points.was_hit(self.folder, point) and self._is_stopped(), f"stopped at {point}")
 
+    def is_held_at(self, point: str) -> None:
+        """Waits until a thread of it is held there."""
+        self.until(lambda: points.was_hit(self.folder, point), f"held at {point}")
+
     def go_on(self) -> None:
         self.process.signal(signal.SIGCONT)
 
@@ -87,12 +91,8 @@ class Driver:
         self.process.signal(signal.SIGKILL)
         self._started.wait(30)
 
-    def end(self, limit_s: float = 60) -> int:
-        """SIGTERM, as an operator sends it; the exit code."""
-        self._started.terminate()
-        return self.wait(limit_s)
-
     def terminate(self) -> None:
+        """SIGTERM to the JVM, which is whom spark-submit's pid names."""
         self._started.terminate()
 
     def wait(self, limit_s: float = LIMIT_S) -> int:

@@ -7,6 +7,7 @@ takes the file away, so a fault happens once.
 | --- | --- |
 | kill | SIGKILL to the JVM and all below it |
 | stop | SIGSTOP to the same: the job stands at the point until SIGCONT |
+| hold | the thread alone waits at the point until `release`; the process hears signals |
 | fail | the point raises a failure that may pass |
 """
 
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from _lib.processes import Process
+from _lib.processes import Process, until
 
 from jobs.core import dead_letters
 from jobs.core.batch import MicroBatch
@@ -31,7 +32,8 @@ from jobs.core.sinks.postgres import PostgresSink
 from jobs.core.sinks.tables import DeltaTableSink
 
 FOLDER = "PATTERNS_FAULTS"  # the variable that names the folder of armed faults
-Act = Literal["kill", "stop", "fail"]
+HELD_S = 600
+Act = Literal["kill", "stop", "hold", "fail"]
 Call = Callable[..., Any]
 
 
@@ -56,6 +58,7 @@ POINTS = {
     "after_ledger": [Place(Ledger, "append", after=True), Place(PostgresLedger, "append", after=True)],
     "in_swap": [Place(ReferenceTable, "_load", after=True, when=lambda table, *_: hasattr(table, "_current"))],
 }
+SEND: Call = copying.send
 MID_COPY = "mid_copy"  # the first half of a COPY's rows is on its way to PostgreSQL
 
 
@@ -65,7 +68,7 @@ def install(root: int) -> None:
     for point, places in POINTS.items():
         for place in places:
             setattr(place.owner, place.name, _wrapped(getattr(place.owner, place.name), place, point))
-    copying.send = _sending(copying.send)
+    copying.send = send_halved  # type: ignore[assignment]
 
 
 def arm(folder: Path, point: str, act: Act) -> None:
@@ -74,6 +77,11 @@ def arm(folder: Path, point: str, act: Act) -> None:
     draft = folder / f".{point}"
     draft.write_text(act)
     draft.rename(folder / point)
+
+
+def release(folder: Path, point: str) -> None:
+    """What was held there goes on."""
+    (folder / f"{point}.hit").unlink()
 
 
 def was_hit(folder: Path, point: str) -> bool:
@@ -93,6 +101,9 @@ def reach(point: str) -> None:
 def _act(act: str, point: str) -> None:
     if act == "fail":
         raise ConnectionResetError(f"a fault at {point}")
+    if act == "hold":
+        until(lambda: not (_folder() / f"{point}.hit").exists(), HELD_S)
+        return
     job = Process(int((_folder() / "root").read_text()), "")
     job.signal(signal.SIGKILL if act == "kill" else signal.SIGSTOP)
 
@@ -114,13 +125,9 @@ def _wrapped(original: Call, place: Place, point: str) -> Call:
     return reaching
 
 
-def _sending(original: Call) -> Call:
-    """Travels to the executors by value, as it has no name there."""
-
-    def send(cursor: Any, *rest: Any) -> None:
-        original(Halving(cursor), *rest)
-
-    return send
+def send_halved(cursor: Any, *rest: Any) -> None:
+    """In place of `copying.send`; executors find it by its name, and the job's own function where it was."""
+    SEND(Halving(cursor), *rest)
 
 
 class Halving:

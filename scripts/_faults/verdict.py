@@ -39,6 +39,7 @@ class Row:
     order_id: str
     customer_id: str | None
     segment: str | None
+    version: str | None
 
 
 def problems(
@@ -58,7 +59,9 @@ def problems(
         "with wrong values in the sink": wrong,
         "missing in the dead letters": bad.keys() - dead.keys(),
         "in the dead letters, and should not be": dead.keys() - bad.keys(),
-        "with other bytes in the dead letters": [place for place in bad.keys() & dead.keys() if bad[place] != dead[place]],
+        "with other bytes in the dead letters": [
+            place for place in bad.keys() & dead.keys() if bad[place] != dead[place]
+        ],
     }
     return [f"{len(list(places))} records {what}: {_some(places)}" for what, places in told.items() if places]
 
