@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from _faults import points
-
 from jobs.core import runner
 from jobs.stream_table_join import Config, start
 
