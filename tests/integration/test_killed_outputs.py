@@ -42,7 +42,7 @@ def killed(made: Any, point: str, stack: Any) -> None:
     """Runs the job until it is killed at the point."""
     command = [sys.executable, str(Path(__file__).with_name("dying_job.py")), str(made.path / "job.yaml"), point]
     own: dict[str, Any] = {"env": {**os.environ, **stack.environment()}, "start_new_session": True}
-    done = subprocess.run(command, **own, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, **own, capture_output=True, text=True, timeout=600)
     assert done.returncode == -9, done.stderr[-3000:]
 
 
