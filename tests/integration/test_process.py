@@ -9,9 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from jobs.core.errors import BudgetSpent
 from jobs.core.session import ROOT
 
 CANARY = "canary-4f1d9c"
@@ -66,24 +63,6 @@ def test_a_reference_table_gone_too_long_ends_the_job_with_4(
     assert "ReferenceStale: reference" in log.read_text()
     report = made.audit()
     assert report.holds, report.checks
-
-
-def test_a_spent_error_budget_ends_the_job_with_4_and_the_restart_goes_on(
-    broker: Any, table: Any, job: Any, stack: Any, tmp_path: Path
-) -> None:
-    """Two of the four records of each batch are bad: of ten batches, each run commits the three that it takes to see five."""
-    made = job({**settings(broker, table, tmp_path), "error_budget": {"count": 5}})
-    log = tmp_path / "log"
-    running = submit(tmp_path / "job.yaml", stack.environment(), log)
-    assert running.wait(120) == 4, log.read_text()[-3000:]
-    said = "error_budget.count: 5 within 10m: 6 of 12 records read (50.0%) became dead letters: MALFORMED 6"
-    assert f"BudgetSpent: job join has spent its error budget, {said}" in log.read_text()
-    first = made.audit()
-    assert first.holds and (first.counts.read, first.counts.dead_letters) == (12, 6), first.checks
-    with pytest.raises(BudgetSpent, match="6 of 12 records read"):
-        made.start().wait(120)
-    second = made.audit()
-    assert second.holds and (second.counts.read, second.counts.dead_letters) == (24, 12), second.checks
 
 
 def test_no_secret_is_seen_when_everything_fails(broker: Any, table: Any, configured: Any, tmp_path: Path) -> None:
