@@ -5,7 +5,7 @@ In         source        one record an event, decoded by source.schema
 Out        sink          stream columns, reference columns without the key, _reference_version, _topic, _partition, _offset;
                          a reference column whose name the stream has too is called ref_<name>
 Rejected   dead_letters  key, value and headers byte for byte, coordinates, reason; misses by join.on_miss: keep (left: nulls,
-                         inner: filtered and counted), dead_letter, or wait (parked until join.wait_for)
+                         inner: filtered and counted), dead_letter, or wait (parked until join.wait_for); what the sink refuses
 Delivery   exactly once into Delta, Parquet and PostgreSQL; dead letters in Kafka at least once, by coordinates
 Staleness  one version a micro-batch, at most refresh.every plus a batch old; past reference.max_staleness, on_stale decides
 Choose     the reference table fits into an executor's memory and changes slowly; else a stream-stream join or a lookup

@@ -1,5 +1,5 @@
 """One micro-batch: decode once, strictly; write the good rows and count in the same pass; then, only if something was
-rejected, the rejected ones; the ledger's record last.
+rejected, the rejected ones; the ledger's record last. Rows that the sink refuses are rejected, too (`core.poison`).
 
 If the process dies in between, the same batch runs again over the same offsets. A batch that the ledger holds is skipped.
 For the one in doubt (planned, and not in the ledger) the rows that the sink already holds are found by their coordinates and
@@ -19,8 +19,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.observation import Observation
 
-from jobs.core import classify, dead_letters, doubt
+from jobs.core import classify, dead_letters, doubt, poison
 from jobs.core.checkpoint import Checkpoint
+from jobs.core.classify import Transform
 from jobs.core.ledger import Books, Counts, Entry
 from jobs.core.parking import Parking
 from jobs.core.reasons import WAITING
@@ -28,7 +29,6 @@ from jobs.core.sinks import Mark, Sink
 from jobs.core.sources import COORDINATES
 
 ADAPTIVE = "spark.sql.adaptive.enabled"
-Transform = Callable[[DataFrame], DataFrame]
 Clock = Callable[[], datetime]
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,12 @@ class Outlets:
     good: Sink
     dead: Sink | None
     parked: Parking | None
+    max_refused: int = 1_000
+
+    @property
+    def refusable(self) -> int:
+        """How many rows of a batch the sink may refuse: none where they have no place to go to."""
+        return self.max_refused if self.dead else 0
 
 
 @dataclass
@@ -78,8 +84,24 @@ class MicroBatch:
         self.doubt, self.in_doubt = after, bool(after)
 
     def _attempt(self, records: DataFrame, mark: Mark) -> None:
+        """The batch with the rows that the sink takes."""
+        now, good = self.clock(), self.outlets.good
+        poison.until_taken(
+            self.transform,
+            lambda transform: self._try(records, mark, now, transform),
+            lambda transform, most: good.refused(self._fresh(records, mark, now, transform), mark, most),
+            self.outlets.refusable,
+            mark.batch_id,
+        )
+
+    def _fresh(self, records: DataFrame, mark: Mark, now: datetime, transform: Transform) -> DataFrame:
+        """Good rows that the sink does not hold."""
+        decoded = self.decode(records, now, False)
+        return classify.good(transform(_without(decoded.filter("_reason IS NULL"), self._held(mark))))
+
+    def _try(self, records: DataFrame, mark: Mark, now: datetime, transform: Transform) -> None:
         try:
-            entry = self._write(records, mark)
+            entry = self._write(records, mark, now, transform)
             with self.phase("ledger"):
                 self.ledger.append(entry)
         except BaseException:
@@ -93,15 +115,16 @@ class MicroBatch:
         )
         return Mark(self.job, str(query_id), batch_id, start, end)
 
-    def _write(self, records: DataFrame, mark: Mark) -> Entry:
-        now, keep = self.clock(), self._rejecting
+    def _write(self, records: DataFrame, mark: Mark, now: datetime, transform: Transform) -> Entry:
+        keep = self._rejecting
         decoded = self.decode(records, now, keep)
         if keep:
             decoded = decoded.persist()
         try:
-            counts = self._good(decoded, mark)
+            counts = self._good(decoded, mark, transform)
             missing = counts.read - counts.written - counts.filtered
-            reasons = self._rejects(decoded if keep else self.decode(records, now, True), mark, now) if missing else {}
+            again = decoded if keep else self.decode(records, now, True)
+            reasons = self._rejects(again, mark, now, transform) if missing else {}
             if self.in_doubt and self.outlets.parked:
                 self.outlets.parked.settle_held(self.outlets.good.held(), mark, now)
         finally:
@@ -110,13 +133,13 @@ class MicroBatch:
         self._rejecting = missing > 0
         return self._entry(mark, counts, missing, reasons, now)
 
-    def _good(self, decoded: DataFrame, mark: Mark) -> Counts:
+    def _good(self, decoded: DataFrame, mark: Mark, transform: Transform) -> Counts:
         """Writes what is good; counts what was read, written and filtered in the same pass."""
         seen, done = Observation(), Observation()
         held = self._held(mark)
         already = decoded.filter("_reason IS NULL").join(held, COORDINATES, "left_semi").count() if held else 0
         read = decoded.observe(seen, F.count(F.lit(1)).alias("read"), F.count("_reason").alias("rejected"))
-        outcome = self.transform(_without(read.filter("_reason IS NULL"), held))
+        outcome = transform(_without(read.filter("_reason IS NULL"), held))
         counted = outcome.observe(done, F.count(F.lit(1)).alias("total"), F.count("_reason").alias("rejected"))
         with self.phase("write"):
             self.outlets.good.append(classify.good(counted), mark)
@@ -130,10 +153,10 @@ class MicroBatch:
         held = self.outlets.good.held() if unsure else None
         return None if held is None else mark.narrow(held)
 
-    def _rejects(self, decoded: DataFrame, mark: Mark, now: datetime) -> dict[str, int]:
+    def _rejects(self, decoded: DataFrame, mark: Mark, now: datetime, transform: Transform) -> dict[str, int]:
         """Parks the waiting and writes the rest as dead letters; counts by reason."""
         fresh = _without(decoded.filter("_reason IS NULL"), self._held(mark))
-        failed = classify.rejected(decoded).unionByName(classify.rejected(self.transform(fresh))).persist()
+        failed = classify.rejected(decoded).unionByName(classify.rejected(transform(fresh))).persist()
         try:
             reasons = {row["_reason"]: row["count"] for row in failed.groupBy("_reason").count().collect()}
             waiting, dead = failed.filter(F.col("_reason") == WAITING), failed.filter(F.col("_reason") != WAITING)

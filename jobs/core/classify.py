@@ -20,6 +20,7 @@ from jobs.core.reasons import Reason
 from jobs.core.sources import COORDINATES
 
 Decode = Callable[[DataFrame, datetime, bool], DataFrame]
+Transform = Callable[[DataFrame], DataFrame]
 REJECTION = ["_reason", "_detail"]
 RAW = ["_key", "_value", "_headers"]
 TECHNICAL = ["_timestamp", *REJECTION, *RAW]

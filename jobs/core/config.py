@@ -176,6 +176,7 @@ class Sink(Settings):
     postgres: PostgresSink | None = None
     console: ConsoleSink | None = None
     memory: MemorySink | None = None
+    max_refused: Count = 1_000  # rows of one batch that may become dead letters as the table refuses them
 
     def findings(self) -> Findings:
         return checks.one_of(self, "delta", "parquet", "postgres", "console", "memory")

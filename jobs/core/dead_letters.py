@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from jobs.core import kafka
 from jobs.core.config import JobConfig, Kafka
-from jobs.core.sinks import Mark, Sink
+from jobs.core.sinks import Mark, Refusal, Sink
 from jobs.core.sinks.tables import DeltaTableSink
 from jobs.core.sources import COORDINATES
 
@@ -43,6 +43,9 @@ class KafkaDeadLetters:
 
     def records(self) -> DataFrame | None:
         return None
+
+    def refused(self, rows: DataFrame, mark: Mark, most: int) -> list[Refusal]:
+        return []
 
 
 def sink(spark: SparkSession, config: JobConfig) -> Sink | None:

@@ -4,6 +4,7 @@
     ├── ConfigError              2   refused before Spark starts: file, key path, value, what is allowed
     ├── DependencyMissing        3   a dependency was not there at the start
     ├── SinkFailed               1   a sink did not take a batch; it runs again at the next start
+    │   └── RowsRefused              for more of its rows than may become dead letters
     ├── BreakerOpen              1   a dependency fails so often that it is not called for a while
     ├── StoppedWaiting           0   asked to end while a dependency was away: ended as asked, its batch runs again
     └── Refused                  4   refused for the data's safety
@@ -69,6 +70,16 @@ class SinkFailed(JobError):
     def __init__(self, sink: str, batch_id: int, cause: str) -> None:
         super().__init__(f"{sink} did not take batch {batch_id}: {cause}")
         self.sink, self.batch_id, self.cause = sink, batch_id, cause
+
+
+class RowsRefused(SinkFailed):
+    """The sink refuses more rows of a batch than may become dead letters; `first` is one of them, without its values."""
+
+    def __init__(self, batch_id: int, first: str, allowed: int) -> None:
+        few = f"more than {allowed:,} of its rows are refused (sink.max_refused), one of them"
+        cause = f"{few if allowed else 'without dead_letters a refused row has no place to go to'}: {first}"
+        super().__init__("the sink", batch_id, cause)
+        self.first, self.allowed = first, allowed
 
 
 class BreakerOpen(JobError):

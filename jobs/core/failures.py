@@ -149,9 +149,16 @@ def _java(thrown: Any) -> Iterator[_Link]:
         name = names[0].rpartition(".")[2]
         state = thrown.getSQLState() if "java.sql.SQLException" in names else None
         found = _carried(text) if "org.apache.spark.api.python.PythonException" in names else None
-        plain = _Link(of_java(names, text), _told(name, _raised(text)))
+        plain = _plain(names, text)
         yield _postgres(name, str(state), text) if state else found or plain
         thrown = thrown.getCause()
+
+
+def _plain(names: list[str], text: str) -> _Link:
+    """Delta repeats a value that is too long for its column."""
+    kind = of_java(names, text)
+    said = VALUE.sub('"..."', text) if kind is Kind.DATA else _raised(text)
+    return _Link(kind, _told(names[0].rpartition(".")[2], said))
 
 
 def _class_names(thrown: Any) -> Iterator[str]:

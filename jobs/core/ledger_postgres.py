@@ -44,7 +44,7 @@ class PostgresLedger:
     def append(self, entry: Entry) -> None:
         """Moves the batch's rows and writes its record, or neither; what an earlier attempt at it did, stays.
 
-        Raises SinkFailure where another attempt may help, else LedgerMismatch, StagingLost, SinkFailed.
+        Raises SinkFailure where another attempt, or fewer rows, may help; else LedgerMismatch, StagingLost, SinkFailed.
         """
         try:
             whole = self._appended(entry)
@@ -100,7 +100,7 @@ class PostgresLedger:
         if isinstance(failure, UniqueViolation) and failure.diag.constraint_name in TAKEN:
             cause = f"record {self._next} of {self._job} was written by another instance"
             return LedgerMismatch("-", self.path, cause, "Stop one of them.")
-        if kind(failure) is Kind.TRANSIENT:
+        if kind(failure) is not Kind.PERMANENT:
             return SinkFailure(sqlstate(failure), words(failure))
         return SinkFailed(self._sink.name, entry.batch_id, words(failure))
 

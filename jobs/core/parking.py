@@ -63,12 +63,12 @@ class Parking:
         self._oldest = oldest[0] if oldest else None
 
     def expire(self, outcome: DataFrame, now: datetime) -> DataFrame:
-        """Outcomes that still wait and have waited too long, with their reason."""
+        """Outcomes that wait no longer, with their reason: those that the sink refuses, and those that waited too long."""
         late = F.col("parked_at") <= F.lit(now - self._wait_for)
-        expired = outcome.filter(F.col("_reason").isNotNull() & late)
-        return expired.withColumn("_reason", F.lit(Reason.NO_REFERENCE.value)).withColumn(
-            "_detail", F.lit("wait_for has passed")
-        )
+        is_refused = F.col("_reason") == Reason.SINK_REJECTED.value
+        expired = {"_reason": F.lit(Reason.NO_REFERENCE.value), "_detail": F.lit("wait_for has passed")}
+        told = {name: F.when(is_refused, F.col(name)).otherwise(said) for name, said in expired.items()}
+        return outcome.filter(is_refused | (F.col("_reason").isNotNull() & late)).withColumns(told)
 
     def _since(self, rows: DataFrame, column: str) -> DataFrame:
         return rows if self._oldest is None else rows.filter(F.col(column) >= F.lit(self._oldest))

@@ -83,6 +83,13 @@ class Database:
                 self._connection = None
             raise
 
+    @contextlib.contextmanager
+    def undone(self) -> Iterator[Cursor]:
+        """A transaction that is rolled back at its end, to see what would happen."""
+        with self.transaction() as cursor:
+            yield cursor
+            cursor.connection.rollback()
+
     def close(self) -> None:
         """Ends the connection; the next transaction opens another."""
         if self._connection is not None:

@@ -18,8 +18,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from jobs.core import classify, dead_letters, doubt, logs, recovery, sources
-from jobs.core.batch import Clock, MicroBatch, Outlets, Transform, utc_now
+from jobs.core.batch import Clock, MicroBatch, Outlets, utc_now
 from jobs.core.checkpoint import Checkpoint
+from jobs.core.classify import Transform
 from jobs.core.config import JobConfig, Scaling, Trigger
 from jobs.core.errors import StoppedWaiting
 from jobs.core.files import Folder
@@ -29,7 +30,7 @@ from jobs.core.metrics import Metrics
 from jobs.core.parking import Parking
 from jobs.core.reference import Status
 from jobs.core.release import Release
-from jobs.core.sinks import Sink
+from jobs.core.sinks import Mark, Refusal, Sink
 from jobs.core.sinks.places import folders, place
 from jobs.core.values import Duration
 from jobs.core.watch import Watch
@@ -167,7 +168,8 @@ def start(
     stream = sources.read(spark, config)
     metrics = Metrics(config.job, clock)
     target, ledger = place(spark, config, metrics.batch)
-    outlets = Outlets(scaled(target, config.scaling), dead_letters.sink(spark, config), parking)
+    dead = dead_letters.sink(spark, config)
+    outlets = Outlets(scaled(target, config.scaling), dead, parking, config.sink.max_refused)
     checkpoint = Checkpoint(spark, str(config.checkpoint))
     recovery.ready(spark, config, checkpoint, ledger, clock)
     if ledger.last_batch:
@@ -226,7 +228,7 @@ class Scaled:
     def __init__(self, target: Sink, scaling: Scaling) -> None:
         self._target, self._scaling = target, scaling
 
-    def append(self, rows: DataFrame, mark: Any) -> None:
+    def append(self, rows: DataFrame, mark: Mark) -> None:
         self._target.append(spread(rows, self._scaling), mark)
 
     def held(self) -> DataFrame | None:
@@ -234,6 +236,9 @@ class Scaled:
 
     def records(self) -> DataFrame | None:
         return self._target.records()
+
+    def refused(self, rows: DataFrame, mark: Mark, most: int) -> list[Refusal]:
+        return self._target.refused(rows, mark, most)
 
 
 def spread(rows: DataFrame, scaling: Scaling) -> DataFrame:

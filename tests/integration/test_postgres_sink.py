@@ -17,7 +17,8 @@ from pyspark.sql import DataFrame, SparkSession
 from jobs.core import migrations
 from jobs.core.config import JobConfig
 from jobs.core.config import PostgresSink as Target
-from jobs.core.errors import DependencyMissing, LedgerMismatch, MigrationChanged, SinkFailed, StagingLost
+from jobs.core.errors import DependencyMissing, LedgerMismatch, MigrationChanged, StagingLost
+from jobs.core.failures import SinkFailure
 from jobs.core.ledger import Counts, Entry
 from jobs.core.ledger_postgres import PostgresLedger
 from jobs.core.postgres import Database
@@ -139,7 +140,7 @@ def test_what_the_table_refuses_leaves_neither_rows_nor_a_record(
 ) -> None:
     made = written(f"id int CHECK (id < 9), {PLACE}", records)
     schema = "id INT, " + COORDINATES
-    with pytest.raises(SinkFailed) as refused:
+    with pytest.raises(SinkFailure) as refused:
         made.write(rows(schema, (1, "t", 0, 0), (77777, "t", 0, 1)))
     assert "CheckViolation" in str(refused.value) and made.table in str(refused.value)
     assert "77777" not in str(refused.value), "values of a row are not told"

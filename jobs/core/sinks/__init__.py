@@ -7,6 +7,9 @@
 | postgres | staged; rows and ledger come in one transaction | nothing; after a recovery, what was appended |
 | memory | replaces the batch's rows under a named view | nothing: it ends with the process |
 | console | prints the batch | nothing |
+
+Rows that a sink refuses for their data are found by a Delta table's own constraints, and by trying them in PostgreSQL; the
+others take any row.
 """
 
 from __future__ import annotations
@@ -48,6 +51,19 @@ class Mark:
         )
 
 
+@dataclass(frozen=True, order=True)
+class Refusal:
+    """A row that a sink does not take, by its coordinates, and what the sink says of it, without values."""
+
+    topic: str
+    partition: int
+    offset: int
+    detail: str
+
+    def __str__(self) -> str:
+        return f"topic {self.topic}, partition {self.partition}, offset {self.offset}: {self.detail}"
+
+
 class Sink(Protocol):
     """A place for rows with coordinates."""
 
@@ -59,6 +75,12 @@ class Sink(Protocol):
 
     def records(self) -> DataFrame | None:
         """`_topic, _partition, _offset` of every row it holds, for an audit; None where it cannot say."""
+
+    def refused(self, rows: DataFrame, mark: Mark, most: int) -> list[Refusal]:
+        """Rows of a batch that it did not take for their data; none where no row is at fault. Nothing is written.
+
+        It may stop looking once there are more than `most`.
+        """
 
 
 def _by_partition(offsets: str) -> dict[tuple[str, str], int]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import psycopg2
 import pyarrow as pa
@@ -16,8 +18,14 @@ from pyspark.sql.types import ArrayType, BinaryType, MapType, StructType
 
 from jobs.core.failures import carried
 from jobs.core.postgres import Arguments, Cursor
+from jobs.core.sinks.search import search, tried
+from jobs.core.sources import COORDINATES
 
 STAGED = "attempt BIGINT, rows BIGINT"
+PROBED = f"{STAGED}, topic STRING, partition INT, offset BIGINT, detail STRING"
+PLACE = [("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64())]
+REPORT = pa.schema([("attempt", pa.int64()), ("rows", pa.int64()), *PLACE, ("detail", pa.string())])  # PROBED
+LINE = re.compile(r"COPY \S+, line \d+, | \(COPY \S+, line \d+\)$")  # of a range that was tried, not of anything read
 ATTEMPT = "_attempt"
 CHUNK_BYTES = 1 << 20
 PLAIN = pa.csv.WriteOptions(include_header=False)
@@ -43,17 +51,60 @@ def copier(connect: Arguments, statement: str) -> Callable[[Batches], Batches]:
     """
 
     def copy(batches: Batches) -> Batches:
-        context = TaskContext.get()
-        attempt = int(context.taskAttemptId()) if context else 0
-        rows = 0
-        with carried(), contextlib.closing(psycopg2.connect(**connect)) as connection:
-            with connection, connection.cursor() as cursor:
-                for batch in batches:
-                    send(cursor, statement, _with_attempt(batch, attempt))
-                    rows += batch.num_rows
+        attempt, rows = _attempt(), 0
+        with _transaction(connect) as cursor:
+            for batch in batches:
+                send(cursor, statement, _with_attempt(batch, attempt))
+                rows += batch.num_rows
         yield pa.RecordBatch.from_pydict({"attempt": [attempt], "rows": [rows]})
 
     return copy
+
+
+def prober(connect: Arguments, statement: str, most: int) -> Callable[[Batches], Batches]:
+    """A task's work: the same, without the rows that COPY refuses. Gives PROBED, a row a task and one for each of those.
+
+    A task ends early once there are more than `most`.
+    """
+
+    def probe(batches: Batches) -> Batches:
+        attempt, rows = _attempt(), 0
+        refused: list[tuple[Any, ...]] = []
+        with _transaction(connect) as cursor:
+            for batch in batches:
+                found = _refusals(cursor, statement, _with_attempt(batch, attempt), most - len(refused))
+                refused += found
+                rows += batch.num_rows - len(found)
+                if len(refused) > most:
+                    break
+        whole = [(attempt, rows, None, None, None, None), *((attempt, 0, *refusal) for refusal in refused)]
+        columns = [pa.array(column, field.type) for column, field in zip(zip(*whole), REPORT)]
+        yield pa.RecordBatch.from_arrays(columns, schema=REPORT)
+
+    return probe
+
+
+def _refusals(cursor: Cursor, statement: str, batch: pa.RecordBatch, most: int) -> list[tuple[Any, ...]]:
+    """Coordinates of rows that COPY refuses, and why; the others are copied."""
+
+    def trial(first: int, after: int) -> str | None:
+        return tried(cursor, lambda: send(cursor, statement, batch.slice(first, after - first)))
+
+    places = [batch.column(name) for name in COORDINATES]
+    found = search(batch.num_rows, trial, most)
+    return [(*(place[row].as_py() for place in places), LINE.sub("", why)) for row, why in found.items()]
+
+
+@contextlib.contextmanager
+def _transaction(connect: Arguments) -> Iterator[Cursor]:
+    with carried(), contextlib.closing(psycopg2.connect(**connect)) as connection:
+        with connection, connection.cursor() as cursor:
+            yield cursor
+
+
+def _attempt() -> int:
+    context = TaskContext.get()
+    return int(context.taskAttemptId()) if context else 0
 
 
 def send(cursor: Cursor, statement: str, rows: pa.RecordBatch | pa.Table) -> None:

@@ -5,7 +5,8 @@ STAGING  the rows' columns in the table's types, `_attempt BIGINT`: one unlogged
 append   each staged row becomes a row
 upsert   of each key the newest staged row (highest version, then latest coordinates), unless the table has a newer one
 What is staged and not moved changes nothing: the batch runs again. Neither does what a task staged that Spark ran twice: only
-attempts that were reported count, and they must be there with as many rows as they said.
+attempts that were reported count, and they must be there with as many rows as they said. If either step fails for the data,
+`refused` says which rows are at fault: it stages them anew, and tries them on the table (`probe`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from jobs.core.config import PostgresSink as Target
 from jobs.core.errors import DependencyMissing, StagingLost
 from jobs.core.failures import words
 from jobs.core.postgres import Cursor, Database, quoted
-from jobs.core.sinks import Mark, copying, statements
+from jobs.core.sinks import Mark, Refusal, copying, probe, statements
 from jobs.core.sinks.copying import ATTEMPT
 from jobs.core.sources import COORDINATES
 
@@ -87,6 +88,24 @@ class PostgresSink:
         where = Held(ready.toArrow()) if small else self._by_tasks(ready, columns, mark)
         self._staged = Staged(mark, columns, where)
 
+    def refused(self, rows: DataFrame, mark: Mark, most: int) -> list[Refusal]:
+        """First what the staging does not take, its types; then what the table does not, its constraints and triggers."""
+        self._sweep()
+        self._staged = None
+        columns = self._fitting(rows.columns)
+        table, statement = self._empty_staging(columns, mark)
+        prober = copying.prober(self._database.arguments, statement, most)
+        copied = copying.portable(rows.select(*columns)).mapInArrow(prober, copying.PROBED).collect()
+        unfit = [Refusal(*row[2:]) for row in copied if row["detail"] is not None]
+        if len(unfit) > most:
+            return sorted(unfit)
+        staging = sql.Identifier(STAGING, table)
+        ranking = statements.ranked(self._target, staging, columns)
+        insert = statements.insert(self._target, statements.RANKED, self._written(columns), statements.TURN)
+        attempts = [row["attempt"] for row in copied if row["rows"]]
+        with self._database.undone() as cursor:
+            return sorted([*unfit, *probe.refusals(cursor, ranking, attempts, insert, most - len(unfit))])
+
     def held(self) -> DataFrame | None:
         """What was appended: of use only while offsets are read again that the ledger covers already."""
         return self.records()
@@ -117,13 +136,17 @@ class PostgresSink:
         return moved
 
     def _by_tasks(self, rows: DataFrame, columns: list[str], mark: Mark) -> Tasks:
+        table, statement = self._empty_staging(columns, mark)
+        copied = rows.mapInArrow(copying.copier(self._database.arguments, statement), copying.STAGED).collect()
+        return Tasks(table, {row["attempt"]: row["rows"] for row in copied if row["rows"]})
+
+    def _empty_staging(self, columns: list[str], mark: Mark) -> tuple[str, str]:
+        """Its name, and the statement that fills it."""
         table = f"{self._prefix}{mark.batch_id}_{uuid4().hex[:8]}"
         staging = sql.Identifier(STAGING, table)
         with self._database.transaction() as cursor:
             cursor.execute(statements.create(staging, self._target, columns, self._columns, temporary=False))
-            statement = statements.copy(staging, [*columns, ATTEMPT]).as_string(cursor)
-        copied = rows.mapInArrow(copying.copier(self._database.arguments, statement), copying.STAGED).collect()
-        return Tasks(table, {row["attempt"]: row["rows"] for row in copied if row["rows"]})
+            return table, statements.copy(staging, [*columns, ATTEMPT]).as_string(cursor)
 
     def _move_held(self, cursor: Cursor, staged: Staged, held: Held) -> int:
         """The short way: the driver's rows, by COPY, in the one transaction there is."""
@@ -141,10 +164,14 @@ class PostgresSink:
             raise StagingLost(self._target.table, staged.count, sum(found.values()))
 
     def _insert(self, cursor: Cursor, staging: sql.Composable, staged: Staged, attempts: list[int]) -> int:
-        kind = statements.upsert if self._target.mode == "upsert" else statements.append
-        written = [name for name in staged.columns if name in self._columns]
-        cursor.execute(kind(self._target, staging, written, bool(attempts)), {"attempts": attempts})
+        chosen = statements.REPORTED if attempts else statements.EVERY
+        written = self._written(staged.columns)
+        cursor.execute(statements.insert(self._target, staging, written, chosen), {"attempts": attempts})
         return int(cursor.rowcount)
+
+    def _written(self, columns: list[str]) -> list[str]:
+        """Of staged columns, those that the table has."""
+        return [name for name in columns if name in self._columns]
 
     def _fitting(self, columns: list[str]) -> list[str]:
         """Columns to stage: all of them. An upsert needs coordinates to tell which is the latest, not to keep them."""

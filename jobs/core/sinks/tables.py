@@ -8,7 +8,7 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.core.files import Folder
-from jobs.core.sinks import Mark
+from jobs.core.sinks import Mark, Refusal, invariants
 from jobs.core.sources import COORDINATES
 
 
@@ -27,6 +27,10 @@ class DeltaTableSink:
 
     def records(self) -> DataFrame | None:
         return self.held()
+
+    def refused(self, rows: DataFrame, mark: Mark, most: int) -> list[Refusal]:
+        """By the constraints that the table has, in one pass."""
+        return invariants.refusals(DeltaTable.forPath(self._spark, self.path), rows, most) if self.exists() else []
 
     def exists(self) -> bool:
         return DeltaTable.isDeltaTable(self._spark, self.path)
@@ -51,6 +55,9 @@ class ParquetSink:
 
     def records(self) -> DataFrame | None:
         return self.held()
+
+    def refused(self, rows: DataFrame, mark: Mark, most: int) -> list[Refusal]:
+        return []
 
 
 def _data_files(spark: SparkSession, path: str) -> list[str]:

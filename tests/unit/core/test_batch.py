@@ -177,3 +177,35 @@ def test_counts_hold_when_a_shuffle_join_gets_nothing(batch: Any, rows: Rows, in
     one.outlets.good.append(rows(f"id INT, name STRING, {PLACE}", (7, "other", "t", 0, 99)), mark())
     one.run(rows(DECODED, record(3, "MALFORMED"), record(4, "MALFORMED")), 3)
     assert counts(one) == [Counts(read=2, dead_letters=2)]
+
+
+def test_rows_that_the_sink_refuses_are_dead_letters_and_found_again_after_a_crash(
+    spark: SparkSession, batch: Any, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The crash comes between the good rows and the dead letters."""
+    records = [record(0), record(1), record(2), record(3, "MALFORMED"), record(4)]
+    first, again = batch(lambda events: events), batch(lambda events: events, in_doubt=True)
+    path = first.outlets.good.path
+    spark.sql(f"CREATE TABLE delta.`{path}` ({WRITTEN}) USING delta")
+    spark.sql(f"ALTER TABLE delta.`{path}` ADD CONSTRAINT sane CHECK (id <> 1 AND id <> 4)")
+    with monkeypatch.context() as patched:
+        patched.setattr(first.outlets.dead, "append", crash)
+        with pytest.raises(KeyboardInterrupt):
+            first.run(rows(DECODED, *records), 3)
+    assert counts(first) == [] and written(first).count() == 2
+    again.run(rows(DECODED, *records), 3)
+    assert counts(again) == [Counts(read=5, written=2, dead_letters=3)]
+    assert again.ledger.entries[0].reasons == {"SINK_REJECTED": 2, "MALFORMED": 1}
+    expected = rows(WRITTEN, (0, "t", 0, 0), (2, "t", 0, 2))
+    assert_df_equality(written(again), expected, ignore_row_order=True, ignore_nullable=True)
+    letters = again.outlets.dead.rows().select("_offset", "reason", "detail").orderBy("_offset").collect()
+    said = "CHECK constraint sane (id <> 1 AND id <> 4) violated"
+    assert [tuple(row) for row in letters] == [
+        (1, "SINK_REJECTED", said),
+        (3, "MALFORMED", None),
+        (4, "SINK_REJECTED", said),
+    ]
+
+
+def crash(*_: Any) -> None:
+    raise KeyboardInterrupt

@@ -12,6 +12,8 @@ from jobs.core.errors import (
     Problem,
     ReferenceStale,
     Refused,
+    RowsRefused,
+    SinkFailed,
     StoppedWaiting,
 )
 
@@ -25,6 +27,13 @@ from jobs.core.errors import (
         (DependencyMissing("Kafka", "b:9092", "gone"), 3, "Kafka b:9092 unreachable: gone"),
         (BreakerOpen("PostgreSQL", 12.34, "gone"), 1, "PostgreSQL is not called, the next try is due in 12.3 s: gone"),
         (StoppedWaiting("PostgreSQL", "gone"), 0, "ended as asked, waiting for PostgreSQL: gone"),
+        (SinkFailed("table t", 3, "why"), 1, "table t did not take batch 3: why"),
+        (
+            RowsRefused(3, "topic t, partition 0, offset 1: why", 1_000),
+            1,
+            "the sink did not take batch 3: more than 1,000 of its rows are refused (sink.max_refused), one of them:"
+            " topic t, partition 0, offset 1: why",
+        ),
         (Refused("no"), 4, "no"),
         (CheckpointDamaged("cp", "offsets/3", "is empty", "Do this"), 4, "checkpoint cp: offsets/3 is empty. Do this"),
         (LedgerMismatch("cp", "led", "why", "Do this"), 4, "checkpoint cp against ledger led: why. Do this"),
