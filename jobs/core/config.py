@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr
 from jobs.core import checks, monitoring, overlaps
 from jobs.core.connections import Breaker, Findings, Kafka, KafkaSecurity, Postgres, Retry, Settings
 from jobs.core.errors import ConfigError, Problem
-from jobs.core.monitoring import Monitoring, Ready
+from jobs.core.monitoring import ErrorBudget, Monitoring, Ready
 from jobs.core.problems import Finding
 from jobs.core.values import (
     Bytes,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Breaker",
+    "ErrorBudget",
     "Kafka",
     "KafkaSecurity",
     "Monitoring",
@@ -236,6 +237,7 @@ class JobConfig(Settings):
     source: Source
     sink: Sink
     dead_letters: DeadLetters | None = None
+    error_budget: ErrorBudget | None = None
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
     scaling: Scaling = Scaling()

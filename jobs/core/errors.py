@@ -12,6 +12,7 @@
         ├── LedgerMismatch           checkpoint and ledger tell different stories
         ├── MigrationChanged         a step of the database's schema is not the one that was applied
         ├── StagingLost              rows that were staged for a batch are not all there
+        ├── BudgetSpent              more records became dead letters than the error budget allows
         └── ReferenceStale           the reference table is older than it may be
 
 A rejected record is not an error: it is a row with a reason (`core.reasons`).
@@ -136,6 +137,19 @@ class StagingLost(Refused):
     def __init__(self, table: str, expected: int, found: int) -> None:
         super().__init__(f"{expected} rows were staged for {table}, {found} are there; start the job again")
         self.table, self.expected, self.found = table, expected, found
+
+
+class BudgetSpent(Refused):
+    """More records became dead letters within the window than may; all of them are there, and the ledger has them."""
+
+    def __init__(self, job: str, limit: str, window: str, read: int, bad: int, reasons: dict[str, int]) -> None:
+        why = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
+        share = f" ({bad / read:.1%})" if read else ""
+        super().__init__(
+            f"job {job} has spent its error budget, {limit} within {window}: {bad:,} of {read:,} records read{share}"
+            f" became dead letters: {why}"
+        )
+        self.job, self.limit, self.window, self.read, self.bad, self.reasons = job, limit, window, read, bad, reasons
 
 
 class ReferenceStale(Refused):

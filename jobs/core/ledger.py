@@ -71,6 +71,16 @@ def untold(entry: Entry) -> None:
     """For a ledger that nobody listens to."""
 
 
+def telling(*listeners: Told) -> Told:
+    """One that tells several, in this order."""
+
+    def tell(entry: Entry) -> None:
+        for told in listeners:
+            told(entry)
+
+    return tell
+
+
 class Books(Protocol):
     """A ledger, wherever it is kept."""
 

@@ -19,13 +19,14 @@ from pyspark.sql.streaming import StreamingQuery
 
 from jobs.core import classify, dead_letters, doubt, logs, recovery, sources
 from jobs.core.batch import Clock, MicroBatch, Outlets, utc_now
+from jobs.core.budget import Budget
 from jobs.core.checkpoint import Checkpoint
 from jobs.core.classify import Transform
 from jobs.core.config import JobConfig, Scaling, Trigger
 from jobs.core.errors import StoppedWaiting
 from jobs.core.files import Folder
 from jobs.core.guard import Guard, guard
-from jobs.core.ledger import Books
+from jobs.core.ledger import Books, telling
 from jobs.core.metrics import Metrics
 from jobs.core.parking import Parking
 from jobs.core.reference import Status
@@ -56,9 +57,12 @@ class Running:
         watch: Watch,
         ticks: Sequence[Tick],
         releases: Sequence[Tick] = (),
+        checks: Sequence[Tick] = (),
     ) -> None:
-        self.batch, self.watch = batch, watch
-        self._ticks, self._releases = [*ticks, *releases], list(releases)
+        """`releases` are due once more at the end, and `checks`, which are due after each batch, too."""
+        self.batch, self.watch, self._checks = batch, watch, list(checks)
+        self._last = [*releases, *checks]
+        self._ticks = [*ticks, *self._last]
         self.query: StreamingQuery
         self._lock = threading.Lock()
         self._stopping = Event()
@@ -117,7 +121,7 @@ class Running:
         self._stopping.set()
         self._ticker.join()
         if self._failure is None:
-            self._tick(self._releases)
+            self._tick(self._last)
         self.watch.stop()
         self.finished.set()
         if self._failure is not None:
@@ -132,6 +136,8 @@ class Running:
                 raise Stopping
             with logs.fields(query_id=_query_id(records), batch_id=str(batch_id)):
                 self._guard(lambda: self.batch.run(records, batch_id))
+                for check in self._checks:
+                    check()
         except (Stopping, StoppedWaiting):
             raise
         except BaseException as failure:
@@ -167,7 +173,8 @@ def start(
     """Starts the job. Raises DependencyMissing, CheckpointDamaged, LedgerMismatch, ConfigError before anything is written."""
     stream = sources.read(spark, config)
     metrics = Metrics(config.job, clock)
-    target, ledger = place(spark, config, metrics.batch)
+    budget = Budget(config.job, config.error_budget, metrics.budget) if config.error_budget else None
+    target, ledger = place(spark, config, telling(metrics.batch, *([budget.told] if budget else [])))
     dead = dead_letters.sink(spark, config)
     outlets = Outlets(scaled(target, config.scaling), dead, parking, config.sink.max_refused)
     checkpoint = Checkpoint(spark, str(config.checkpoint))
@@ -187,7 +194,8 @@ def start(
     if config.scaling.shuffle_partitions:
         spark.conf.set("spark.sql.shuffle.partitions", str(config.scaling.shuffle_partitions))
     writer = stream.writeStream.queryName(config.job).option("checkpointLocation", checkpoint.path)
-    running = Running(batch, lambda stopping: _guard(config, metrics, stopping), watch, ticks, releases)
+    checks = [budget.check] if budget else []
+    running = Running(batch, lambda stopping: _guard(config, metrics, stopping), watch, ticks, releases, checks)
     return running.begin(writer.trigger(**_trigger(config.trigger)))
 
 

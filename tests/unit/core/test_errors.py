@@ -4,6 +4,7 @@ import pytest
 
 from jobs.core.errors import (
     BreakerOpen,
+    BudgetSpent,
     CheckpointDamaged,
     ConfigError,
     DependencyMissing,
@@ -35,6 +36,12 @@ from jobs.core.errors import (
             " topic t, partition 0, offset 1: why",
         ),
         (Refused("no"), 4, "no"),
+        (
+            BudgetSpent("j", "error_budget.count: 1", "10m", 2_000, 4, {"FUTURE": 3, "MALFORMED": 1}),
+            4,
+            "job j has spent its error budget, error_budget.count: 1 within 10m: 4 of 2,000 records read (0.2%) became"
+            " dead letters: FUTURE 3, MALFORMED 1",
+        ),
         (CheckpointDamaged("cp", "offsets/3", "is empty", "Do this"), 4, "checkpoint cp: offsets/3 is empty. Do this"),
         (LedgerMismatch("cp", "led", "why", "Do this"), 4, "checkpoint cp against ledger led: why. Do this"),
         (ReferenceStale("t", 61.2, 60, "gone"), 4, "reference t is 61 s old, 60 s are allowed: gone"),

@@ -9,7 +9,7 @@ from chispa import assert_df_equality
 from pyspark.sql import SparkSession
 
 from jobs.core.errors import LedgerMismatch
-from jobs.core.ledger import LEDGER, SEGMENT, Counts, Entry, Ledger, read
+from jobs.core.ledger import LEDGER, SEGMENT, Counts, Entry, Ledger, read, telling
 
 ENTRY = Entry("batch", "join", "q1", 0, "[null]", "[1]", Counts(3, 1, 1, 1, 0), "2026-01-01T00:00:00", {"FUTURE": 1})
 
@@ -35,12 +35,12 @@ def test_a_record_is_read_back_whole(spark: SparkSession, tmp_path: Path) -> Non
 
 def test_who_is_told_hears_of_what_was_written(spark: SparkSession, tmp_path: Path) -> None:
     told: list[Entry] = []
-    made = Ledger(spark, str(tmp_path / "ledger"), told.append)
+    made = Ledger(spark, str(tmp_path / "ledger"), telling(told.append, told.append))
     made.append(ENTRY)
     (tmp_path / "ledger" / f"{1:020d}.json").touch()  # another writer's
     with pytest.raises(LedgerMismatch):
         made.append(batch(1))
-    assert told == [ENTRY]
+    assert told == [ENTRY, ENTRY]
 
 
 def test_a_new_ledger_object_knows_the_last_batch(spark: SparkSession, tmp_path: Path) -> None:

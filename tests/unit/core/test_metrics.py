@@ -132,6 +132,14 @@ def test_retries_and_breakers_by_dependency() -> None:
         assert line in text.splitlines()
 
 
+def test_an_error_budget_is_spent_or_not() -> None:
+    metrics = Metrics("join", at(0))
+    assert 'patterns_error_budget_spent{job="join"}' not in generate_latest(metrics.registry).decode()
+    for is_spent in (True, False):
+        metrics.budget(is_spent)
+        assert shown(metrics, "patterns_error_budget") == ['patterns_error_budget_spent{job="join"} 1.0'] * is_spent
+
+
 def test_a_reference_table_is_asked_at_each_scrape() -> None:
     metrics, known = Metrics("join", at(0)), [Status("v1", 2.5, 60.0, 0), Status("v2", 0.5, 60.0, 1)]
     assert shown(metrics, "patterns_reference") == []
