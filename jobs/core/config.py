@@ -185,6 +185,7 @@ class Sink(Settings):
 
 class KafkaDeadLetters(Settings):
     topic: Topic
+    too_large: Literal["stop", "cut"] = "stop"  # a dead letter larger than the topic's max.message.bytes
 
 
 class DeltaDeadLetters(Settings):

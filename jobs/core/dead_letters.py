@@ -11,8 +11,10 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.core import kafka
+from jobs.core import kafka, oversize
 from jobs.core.config import JobConfig, Kafka
+from jobs.core.errors import DeadLettersRefused, DependencyMissing
+from jobs.core.failures import Kind, kind, words
 from jobs.core.sinks import Mark, Refusal, Sink
 from jobs.core.sinks.tables import DeltaTableSink
 from jobs.core.sources import COORDINATES
@@ -27,16 +29,29 @@ EXCEPTION = "jobs.core.reasons."  # where Spring has a Java class name
 
 
 class KafkaDeadLetters:
-    """Sends dead letters to a topic, at least once."""
+    """Sends dead letters to a topic, at least once; where there is a limit, cut to so many bytes."""
 
-    def __init__(self, kafka_config: Kafka, topic: str) -> None:
-        self._kafka, self._topic = kafka_config, topic
+    def __init__(self, kafka_config: Kafka, topic: str, limit: int | None = None) -> None:
+        self._kafka, self._topic, self._limit = kafka_config, topic, limit
 
     def append(self, rows: DataFrame, mark: Mark) -> None:
-        """DEAD_LETTER -> topic."""
+        """DEAD_LETTER -> topic. Raises DependencyMissing for a topic that was deleted, DeadLettersRefused."""
         sent = rows.select("key", "value", spring_headers().alias("headers"))
-        writer = sent.write.format("kafka").options(**kafka.spark_options(self._kafka))
-        writer.option("kafka.max.request.size", REQUEST_BYTES).option("topic", self._topic).save()
+        fitting = sent if self._limit is None else oversize.cut(sent, self._limit)
+        writer = fitting.write.format("kafka").options(**kafka.spark_options(self._kafka))
+        try:
+            writer.option("kafka.max.request.size", REQUEST_BYTES).option("topic", self._topic).save()
+        except Exception as failure:
+            self._explain(failure, rows)
+            raise
+
+    def _explain(self, failure: Exception, rows: DataFrame) -> None:
+        """Raises what says it better, if anything does."""
+        if kind(failure) is Kind.DATA:
+            raise DeadLettersRefused(self._topic, _largest(rows), words(failure)) from None
+        if kafka.lacks(rows.sparkSession, self._kafka, self._topic):
+            address = f"{self._topic} on {self._kafka.bootstrap_servers}"
+            raise DependencyMissing(kafka.TOPIC, address, "dead letters have no place to go to any more") from None
 
     def held(self) -> DataFrame | None:
         return None
@@ -55,8 +70,10 @@ def sink(spark: SparkSession, config: JobConfig) -> Sink | None:
         return None
     if target.kafka:
         assert config.kafka, "dead letters in kafka come with a broker"
-        kafka.check(spark, config.kafka, [target.kafka.topic])
-        return KafkaDeadLetters(config.kafka, target.kafka.topic)
+        topic = target.kafka.topic
+        kafka.check(spark, config.kafka, [topic])
+        limit = kafka.largest_record(spark, config.kafka, topic) if target.kafka.too_large == "cut" else None
+        return KafkaDeadLetters(config.kafka, topic, limit)
     assert target.delta, "the config has exactly one place for dead letters"
     return DeltaTableSink(spark, target.delta.path)
 
@@ -83,6 +100,12 @@ def send(place: Sink, rows: DataFrame, mark: Mark, in_doubt: bool = False) -> No
     """Writes DEAD_LETTER; a batch in doubt leaves out what is there already."""
     held = place.held() if in_doubt else None
     place.append(rows if held is None else rows.join(mark.narrow(held), COORDINATES, "left_anti"), mark)
+
+
+def _largest(rows: DataFrame) -> str:
+    row = rows.select(*COORDINATES, F.length("value").alias("bytes")).orderBy(F.desc("bytes")).first()
+    assert row is not None, "dead letters were sent"
+    return f"that of topic {row[0]}, partition {row[1]}, offset {row[2]} with a value of {row['bytes'] or 0:,} bytes"
 
 
 def spring_headers() -> Column:

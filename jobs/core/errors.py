@@ -5,6 +5,7 @@
     ├── DependencyMissing        3   a dependency was not there at the start
     ├── SinkFailed               1   a sink did not take a batch; it runs again at the next start
     │   └── RowsRefused              for more of its rows than may become dead letters
+    ├── DeadLettersRefused       1   the topic did not take dead letters; their batch runs again at the next start
     ├── BreakerOpen              1   a dependency fails so often that it is not called for a while
     ├── StoppedWaiting           0   asked to end while a dependency was away: ended as asked, its batch runs again
     └── Refused                  4   refused for the data's safety
@@ -81,6 +82,15 @@ class RowsRefused(SinkFailed):
         cause = f"{few if allowed else 'without dead_letters a refused row has no place to go to'}: {first}"
         super().__init__("the sink", batch_id, cause)
         self.first, self.allowed = first, allowed
+
+
+class DeadLettersRefused(JobError):
+    """A topic does not take a dead letter: `largest` names the largest of those that were sent together."""
+
+    def __init__(self, topic: str, largest: str, cause: str) -> None:
+        remedy = "If it is too large, raise the topic's max.message.bytes, or say dead_letters.kafka.too_large: cut"
+        super().__init__(f"topic {topic} did not take dead letters: {cause}. The largest is {largest}. {remedy}.")
+        self.topic, self.largest, self.cause = topic, largest, cause
 
 
 class BreakerOpen(JobError):

@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 from jobs.core.config import Kafka, KafkaSecurity
 from jobs.core.errors import DependencyMissing
 
+TOPIC = "Kafka topic"
 Spans = dict[str, dict[int, tuple[int, int]]]  # topic: partition: (first offset, offset after the last)
 Positions = dict[str, dict[str, int]]  # topic: partition: offset, as Spark writes them
 
@@ -63,6 +64,25 @@ def check(spark: SparkSession, kafka: Kafka, topics: Iterable[str]) -> None:
     """Raises DependencyMissing unless the broker answers and has the topics."""
     with _admin(spark, kafka) as admin:
         _partitions(spark, kafka, admin, list(topics))
+
+
+def lacks(spark: SparkSession, kafka: Kafka, topic: str) -> bool:
+    """Whether a broker that answers has no such topic."""
+    try:
+        check(spark, kafka, [topic])
+    except DependencyMissing as missing:
+        return missing.dependency == TOPIC
+    return False
+
+
+def largest_record(spark: SparkSession, kafka: Kafka, topic: str) -> int:
+    """What the topic takes, in bytes. Raises DependencyMissing, also where the job may not ask."""
+    jvm: Any = spark._jvm
+    config = jvm.org.apache.kafka.common.config
+    with _admin(spark, kafka) as admin:
+        resource = config.ConfigResource(getattr(config, "ConfigResource$Type").TOPIC, topic)
+        found = admin.describeConfigs(jvm.java.util.List.of(resource)).all().get()
+        return int(found.get(resource).get("max.message.bytes").value())
 
 
 def _security(security: KafkaSecurity) -> dict[str, str]:
@@ -119,9 +139,7 @@ def _partitions(spark: SparkSession, kafka: Kafka, admin: Any, topics: list[str]
     names = admin.listTopics().names().get()
     missing = [topic for topic in topics if not names.contains(topic)]
     if missing:
-        raise DependencyMissing(
-            "Kafka topic", f"{missing[0]} on {kafka.bootstrap_servers}", "the broker has no such topic"
-        )
+        raise DependencyMissing(TOPIC, f"{missing[0]} on {kafka.bootstrap_servers}", "the broker has no such topic")
     described = admin.describeTopics(jvm.java.util.ArrayList(topics)).allTopicNames().get()
     partition = jvm.org.apache.kafka.common.TopicPartition
     return [partition(topic, info.partition()) for topic in topics for info in described.get(topic).partitions()]

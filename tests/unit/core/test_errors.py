@@ -7,6 +7,7 @@ from jobs.core.errors import (
     BudgetSpent,
     CheckpointDamaged,
     ConfigError,
+    DeadLettersRefused,
     DependencyMissing,
     JobError,
     LedgerMismatch,
@@ -34,6 +35,12 @@ from jobs.core.errors import (
             1,
             "the sink did not take batch 3: more than 1,000 of its rows are refused (sink.max_refused), one of them:"
             " topic t, partition 0, offset 1: why",
+        ),
+        (
+            DeadLettersRefused("t", "that one", "too large"),
+            1,
+            "topic t did not take dead letters: too large. The largest is that one. If it is too large, raise the topic's"
+            " max.message.bytes, or say dead_letters.kafka.too_large: cut.",
         ),
         (Refused("no"), 4, "no"),
         (
