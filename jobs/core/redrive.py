@@ -19,7 +19,7 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.core import kafka, letters
+from jobs.core import kafka, letters, oversize
 from jobs.core.config import JobConfig, Kafka, Redrive
 from jobs.core.dead_letters import IDENTITY, REQUEST_BYTES, redriven_headers
 from jobs.core.errors import ConfigError, Problem
@@ -95,8 +95,9 @@ def pacer(
 
 
 def _by_attempt(rows: DataFrame, given: Redrive) -> tuple[DataFrame, DataFrame]:
-    """Those that may be tried again, and those that were tried often enough."""
-    is_left = F.col("attempt") < given.max_attempts
+    """Those that may be tried again, and those that were tried often enough, or lost the end of their value."""
+    is_cut = F.exists("sent", lambda header: header["key"] == oversize.SHA256)
+    is_left = (F.col("attempt") < given.max_attempts) & ~is_cut
     return rows.filter(is_left), rows.filter(~is_left)
 
 
