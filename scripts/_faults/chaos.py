@@ -61,6 +61,7 @@ class Outcome:
 def strike(run: Run) -> Outcome:
     """A fault that is picked, what follows on it, and whether the invariant holds. Raises Violated."""
     name = run.pick.choice(sorted(faults(run.case.sink)))
+    await_batch(run, run.case.batches(), f"before {name}")
     try:
         hit = faults(run.case.sink)[name](run)
     except JobEnded as ended:
