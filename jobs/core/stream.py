@@ -117,6 +117,8 @@ class Running:
 
     def _goes_on(self, failure: StreamingQueryException) -> bool:
         """Whether the query was started again: between batches, the source was away for longer than Spark waits."""
+        if self._stopping.is_set() and self._failure is None:  # a batch that did not begin, as the job is to end
+            return False
         cause = self._failure or self._named(failure)
         if self._failure is not None or not is_transient(cause):
             self._failure = cause

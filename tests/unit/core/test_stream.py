@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,10 +39,11 @@ def test_repartition_by_a_column_keeps_its_values_together(spark: SparkSession) 
 class Query:
     """Ends at once, with a failure or by itself."""
 
-    def __init__(self, cause: Exception | None) -> None:
-        self._cause = cause
+    def __init__(self, cause: Exception | None, before: Callable[[], object] = lambda: None) -> None:
+        self._cause, self._before = cause, before
 
     def awaitTermination(self, timeout: float) -> bool:
+        self._before()
         if self._cause:
             raise StreamingQueryException("the query failed") from self._cause
         return True
@@ -49,7 +51,9 @@ class Query:
     def stop(self) -> None: ...
 
 
-def started(causes: list[Exception | None], named: Any = lambda failure: failure, stops: bool = False) -> Any:
+def started(
+    causes: list[Exception | None], named: Any = lambda failure: failure, stops: bool = False, asked: bool = False
+) -> Any:
     """A job whose queries end one after the other; `waited` has what was waited for in between."""
     waited: list[str] = []
 
@@ -59,7 +63,7 @@ def started(causes: list[Exception | None], named: Any = lambda failure: failure
             running.request_stop()
             raise StoppedWaiting("batch", "away")
 
-    queries = iter([Query(cause) for cause in causes])
+    queries = iter([Query(cause, lambda: asked and running.request_stop()) for cause in causes])
     parts: Any = SimpleNamespace(
         batch=SimpleNamespace(in_doubt=False), guard=SimpleNamespace(give_up=give_up), watch=SimpleNamespace()
     )
@@ -79,6 +83,12 @@ def test_a_query_whose_source_was_away_is_started_again() -> None:
 def test_a_job_that_is_asked_to_end_meanwhile_ends() -> None:
     job = started([TimeoutError("away")], stops=True)
     assert job.running.wait(10)
+
+
+def test_a_batch_that_does_not_begin_as_the_job_is_to_end_is_no_failure() -> None:
+    job = started([ValueError("Stopping")], asked=True)
+    assert job.running.wait(10)
+    assert job.waited == []
 
 
 def test_what_will_not_pass_ends_the_job() -> None:
