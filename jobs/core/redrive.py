@@ -51,7 +51,7 @@ def redrive(
     already = meant.join(sent, IDENTITY, "left_semi").count()
     pending = letters.oldest(meant.join(sent, IDENTITY, "left_anti"), wanted.limit).persist()
     try:
-        again, parked = _by_attempt(pending, given)
+        again, parked = by_attempt(pending, given)
         done = Done(again.count(), parked.count(), already)
         if not dry_run:
             send(again, redriven_headers(), config.kafka, given.topic, rate)
@@ -94,7 +94,7 @@ def pacer(
     return pace
 
 
-def _by_attempt(rows: DataFrame, given: Redrive) -> tuple[DataFrame, DataFrame]:
+def by_attempt(rows: DataFrame, given: Redrive) -> tuple[DataFrame, DataFrame]:
     """Those that may be tried again, and those that were tried often enough, or lost the end of their value."""
     is_cut = F.exists("sent", lambda header: header["key"] == oversize.SHA256)
     is_left = (F.col("attempt") < given.max_attempts) & ~is_cut

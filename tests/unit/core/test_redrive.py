@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from _configs import config
+from chispa import assert_df_equality
+from pyspark.sql import DataFrame
 
+from jobs.core.config import Redrive
 from jobs.core.errors import ConfigError
-from jobs.core.redrive import pacer, settings
+from jobs.core.redrive import by_attempt, pacer, settings
 
 
 @pytest.mark.parametrize(("rate", "pieces"), [(20, [2, 2, 1, 2]), (5, [1] * 7)])
@@ -32,6 +36,16 @@ def test_a_slow_reader_is_not_made_up_for_by_a_burst() -> None:
         passed.append(clock[0])
         clock[0] += 5 if len(passed) == 1 else 0
     assert passed == pytest.approx([0, 5, 5.1])
+
+
+def test_a_letter_that_was_tried_often_enough_or_cut_is_not_tried_again(rows: Callable[..., DataFrame]) -> None:
+    schema = "n INT, attempt INT, sent ARRAY<STRUCT<key: STRING, value: BINARY>>"
+    own, cut = [("k", b"v")], [("k", b"v"), ("patterns-value-sha256", b"ab")]
+    given = [(0, 1, own), (1, 2, own), (2, 3, own), (3, 1, cut), (4, 1, [])]
+    topics = Redrive.model_validate({"topic": "again", "parking_topic": "parked", "max_attempts": 3})
+    again, parked = by_attempt(rows(schema, *given), topics)
+    assert_df_equality(again, rows(schema, given[0], given[1], given[4]))
+    assert_df_equality(parked, rows(schema, given[2], given[3]))
 
 
 def test_a_job_without_a_redrive_topic_is_told_what_it_lacks(tmp_path: Path) -> None:
