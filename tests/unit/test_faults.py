@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from _faults import points
 from _faults.verdict import Record, Row, problems
@@ -81,7 +81,7 @@ def test_a_fault_happens_once(armed: Path) -> None:
 
 def test_a_copy_is_halved(armed: Path) -> None:
     points.arm(armed, points.MID_COPY, "fail")
-    halves, read = points.Halves(io.BytesIO(b"abcdef")), []
+    halves, read = points.Halves(pa.BufferReader(b"abcdef")), []
     read.append(halves.read(100))
     with pytest.raises(ConnectionResetError):
         halves.read(100)
