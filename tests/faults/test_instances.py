@@ -11,12 +11,12 @@ from _faults.case import Case
 
 QUICK = {"renew": "300ms", "ttl": "2s"}
 ZOMBIES = [
-    ("delta", "before_write"),  # about to begin a batch
+    pytest.param("delta", "before_write", marks=pytest.mark.long),  # about to begin a batch
     ("delta", "write_open"),  # its snapshot taken, its rows not committed
-    ("delta", "before_dead_letters"),  # its rows committed, and nobody told
+    pytest.param("delta", "before_dead_letters", marks=pytest.mark.long),  # its rows committed, and nobody told
     ("delta", "before_ledger"),
     ("postgres", "before_write"),
-    ("postgres", "mid_copy"),
+    pytest.param("staged", "mid_copy", marks=pytest.mark.long),
     ("postgres", "in_transaction"),  # its rows moved, its transaction open
 ]
 
@@ -64,7 +64,9 @@ def test_a_stopped_instance_that_wakes_up_writes_nothing_more(chains: Any, sink:
     case.check()
 
 
-@pytest.mark.parametrize(("sink", "point"), [("delta", "write_open"), ("postgres", "in_transaction")])
+@pytest.mark.parametrize(
+    ("sink", "point"), [("delta", "write_open"), pytest.param("postgres", "in_transaction", marks=pytest.mark.long)]
+)
 def test_also_after_a_recovery_with_a_new_checkpoint(chains: Any, sink: str, point: str) -> None:
     case = chains(sink)
     case.send(20)

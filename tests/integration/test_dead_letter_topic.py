@@ -12,8 +12,8 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.core import dead_letters
-from jobs.core.audit import dead_letter_topic
 from jobs.core.errors import DeadLettersRefused, DependencyMissing
+from jobs.core.letters import dead_letter_topic
 from jobs.core.sinks import Mark
 
 LARGE = b"x" * 200_000  # no object
