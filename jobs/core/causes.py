@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from jobs.core.errors import JobError, NoSpace, Refused
@@ -32,6 +33,18 @@ def namer(look: Callable[[], object], folders: Sequence[str]) -> Namer:
         return found or failure
 
     return named
+
+
+@contextmanager
+def naming(folders: Sequence[str]) -> Iterator[None]:
+    """Around a start, which writes before there is a query. Raises NoSpace for a disk without room."""
+    try:
+        yield
+    except Exception as failure:
+        full_disk = _full(failure, folders)
+        if full_disk is None:
+            raise
+        raise full_disk from failure
 
 
 def _lost(look: Callable[[], object]) -> JobError | None:

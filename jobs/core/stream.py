@@ -19,7 +19,7 @@ from jobs.core import classify, continuity, dead_letters, doubt, lateness, recov
 from jobs.core import lease as leases
 from jobs.core.batch import Clock, MicroBatch, Outlets, utc_now
 from jobs.core.budget import Budget
-from jobs.core.causes import namer
+from jobs.core.causes import namer, naming
 from jobs.core.checkpoint import Checkpoint
 from jobs.core.classify import Transform
 from jobs.core.config import JobConfig, Trigger
@@ -71,13 +71,14 @@ def start(
 
     Raises DependencyMissing, LeaseHeld, CheckpointDamaged, LedgerMismatch, SourceLost, ConfigError before any row is written.
     """
-    _keep_private(spark, _places(config, wait))
-    lease = leases.take(register(spark, config), config.job, this(clock()), config.lease)
-    try:
-        return _start(spark, config, Given(transform, ticks, note, clock, wait, reference), lease)
-    except BaseException:
-        lease.give_back()
-        raise
+    with naming(_places(config, wait)):
+        _keep_private(spark, _places(config, wait))
+        lease = leases.take(register(spark, config), config.job, this(clock()), config.lease)
+        try:
+            return _start(spark, config, Given(transform, ticks, note, clock, wait, reference), lease)
+        except BaseException:
+            lease.give_back()
+            raise
 
 
 def _start(spark: SparkSession, config: JobConfig, given: Given, lease: Lease) -> Running:
