@@ -61,7 +61,7 @@ def test_one_that_is_too_large_stops_the_job_or_is_cut(
     found = {row["_offset"]: row for row in dead_letter_topic(spark, made.config, topic).collect()}
     kept = len(found[1]["value"])
     assert LIMIT - 2_000 < kept < LIMIT and bytes(found[1]["value"]) == LARGE[:kept]
-    headers = {header["key"]: bytes(header["value"]) for header in found[1]["headers"]}
+    headers = {header["key"]: bytes(header["value"]) for header in found[1]["sent"]}
     assert headers["patterns-value-bytes"] == b"200000"
     assert headers["patterns-value-sha256"] == hashlib.sha256(LARGE).hexdigest().encode()
     assert bytes(found[2]["value"]) == b"{" and set(found) == {1, 2}
@@ -82,7 +82,8 @@ def test_a_topic_that_is_deleted_in_the_run_is_named(
 ) -> None:
     """Its absence is no time-out that would pass."""
     topic = settings["dead_letters"]["kafka"]["topic"]
-    place = dead_letters.sink(spark, job(settings).config)
+    no_lease: Any = None
+    place = dead_letters.sink(spark, job(settings).config, no_lease)
     assert place
     admin = AdminClient({"bootstrap.servers": broker.servers})
     admin.delete_topics([topic])[topic].result(30)
