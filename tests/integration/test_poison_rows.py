@@ -18,12 +18,12 @@ from pyspark.sql import DataFrame, SparkSession
 from jobs.core.batch import MicroBatch, Outlets
 from jobs.core.config import JobConfig
 from jobs.core.config import PostgresSink as Target
+from jobs.core.dead_letters import DeltaDeadLetters
 from jobs.core.errors import RowsRefused, SinkFailed
 from jobs.core.ledger import Counts
 from jobs.core.ledger_postgres import PostgresLedger
 from jobs.core.postgres import Database
 from jobs.core.sinks.postgres import SHORT_ROWS, PostgresSink
-from jobs.core.sinks.tables import DeltaTableSink
 
 PLACE = "_topic STRING, _partition INT, _offset BIGINT"
 TECHNICAL = (
@@ -63,7 +63,7 @@ class Case:
         self.database = Database(settings.postgres)
         self.sink = PostgresSink(spark, self.database, self.job, Target(table=table, **target), 1 << 10)
         self.ledger = PostgresLedger(self.database, self.job, self.sink)
-        self.dead = DeltaTableSink(spark, str(path / f"dead_{self.job}"))
+        self.dead = DeltaDeadLetters(spark, str(path / f"dead_{self.job}"))
         self.records = records
 
     def run(self, columns: str, *rows: tuple[Any, ...], max_refused: int = 1_000, dead: bool = True) -> Counts:
@@ -71,7 +71,7 @@ class Case:
         whole = [(*row, "t", 0, at, None, None, None, None, f"{at}".encode(), None) for at, row in enumerate(rows)]
         records = self.spark.createDataFrame(whole, f"{columns}, {TECHNICAL}")
         checkpoint: Any = OneBatch(self.records)
-        outlets = Outlets(self.sink, self.dead if dead else None, None, max_refused)
+        outlets = Outlets(self.sink, self.dead if dead else None, None, max_refused=max_refused)
         batch = MicroBatch(
             self.job, checkpoint, self.ledger, outlets, lambda df, *_: df, lambda df: df, clock=lambda: NOON
         )
