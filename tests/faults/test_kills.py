@@ -48,6 +48,7 @@ def test_a_kill_at_a_named_point(chains: Any, sink: str, point: str) -> None:
 @pytest.mark.parametrize("sink", ["delta", "postgres"])
 def test_a_kill_while_the_reference_table_is_swapped(chains: Any, sink: str) -> None:
     case = chains(sink)
+    before = case.mixed()  # of kills after a batch's rows, which stay as they are whatever the next start has
     case.send(10)
     driver = case.start()
     driver.until(case.caught_up, "all that was sent in the ledger")
@@ -57,7 +58,7 @@ def test_a_kill_while_the_reference_table_is_swapped(chains: Any, sink: str) -> 
     assert driver.wait() == -9
     case.drain()
     case.check()
-    assert case.mixed() == {}
+    assert case.mixed() == before
 
 
 @pytest.mark.parametrize(
