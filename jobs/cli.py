@@ -1,9 +1,9 @@
 """The `patterns` command.
 
-    patterns list | validate | show-config | schema | migrate | audit | checkpoint | new
+    patterns list | validate | show-config | schema | migrate | audit | checkpoint | dead-letters | new
 
-Errors are told in one line each, without a traceback; exit codes are those of `core.errors`. Only `audit` and `checkpoint`
-start Spark.
+Errors are told in one line each, without a traceback; exit codes are those of `core.errors`. Only `audit`, `checkpoint`
+and `dead-letters` start Spark.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from jobs.commands import checkpoint, lookup, report, validate
+from jobs.commands import checkpoint, dead_letters, lookup, report, validate
 from jobs.commands.lookup import Asked, JobFile
 from jobs.commands.new import new
 from jobs.commands.options import AsJson, Config, Env, Job, Sets, spark_for
@@ -34,6 +34,7 @@ app = typer.Typer(
 )
 MaybeJob = Annotated[str | None, typer.Argument(metavar="[JOB]", help="A job's name, or the file of one of your own.")]
 app.add_typer(checkpoint.app, name="checkpoint")
+app.add_typer(dead_letters.app, name="dead-letters")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

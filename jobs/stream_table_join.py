@@ -5,8 +5,10 @@ In         source        one record an event, decoded by source.schema
 Out        sink          stream columns, reference columns without the key, _reference_version, _topic, _partition, _offset;
                          a reference column whose name the stream has too is called ref_<name>
 Rejected   dead_letters  key, value and headers byte for byte, coordinates, reason; misses by join.on_miss: keep (left: nulls,
-                         inner: filtered and counted), dead_letter, or wait (parked until join.wait_for)
-Delivery   exactly once into Delta, Parquet and PostgreSQL; dead letters in Kafka at least once, by coordinates
+                         inner: filtered and counted), dead_letter, or wait (parked until join.wait_for); what the sink refuses
+Late       source.late   the same for what lies too far behind the newest event time; off unless it is set
+Delivery   exactly once into Delta, Parquet and PostgreSQL, at least once into Kafka, by event id; dead letters in Kafka at
+           least once, by coordinates
 Staleness  one version a micro-batch, at most refresh.every plus a batch old; past reference.max_staleness, on_stale decides
 Choose     the reference table fits into an executor's memory and changes slowly; else a stream-stream join or a lookup
 Run        spark-submit jobs/stream_table_join.py --env local
@@ -24,7 +26,7 @@ from jobs.core.config import Join, JoinConfig
 from jobs.core.errors import ConfigError, Problem
 from jobs.core.reasons import WAITING, Reason
 from jobs.core.reference import ReferenceTable
-from jobs.core.stream import Running
+from jobs.core.running import Running
 
 
 class Config(JoinConfig):
@@ -97,7 +99,7 @@ def start(spark: SparkSession, config: Config) -> Running:
         lambda events: enrich(events, reference.current(), join),
         ticks=[reference.tick],
         note=lambda: {"reference_version": reference.version},
-        parking=stream.parking(spark, join.parked, join.wait_for),
+        wait=stream.wait(join.parked, join.wait_for),
         reference=reference.status,
     )
 

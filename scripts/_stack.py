@@ -80,14 +80,6 @@ class Stack:
     def jdbc_url(self) -> str:
         return f"jdbc:postgresql://127.0.0.1:{self.database.at['port']}/{postgres.DATABASE}"
 
-    @property
-    def kafka_pid(self) -> int:
-        return self.broker.process.pid
-
-    @property
-    def postgres_pid(self) -> int:
-        return self.database.process.pid
-
     def dsn(self) -> dict[str, Any]:
         """Arguments for psycopg2.connect."""
         place = {"host": "127.0.0.1", "port": self.database.at["port"], "dbname": postgres.DATABASE}
@@ -102,8 +94,11 @@ class Stack:
             "POSTGRES_PASSWORD": self.password,
         }
 
+    def processes(self) -> dict[str, Process]:
+        return {"kafka": self.broker.process, "postgres": self.database.process}
+
     def running(self) -> dict[str, bool]:
-        return {"kafka": self.broker.process.alive, "postgres": self.database.process.alive}
+        return {name: process.alive for name, process in self.processes().items()}
 
     def stop(self) -> None:
         """Ends both servers and deletes their data."""

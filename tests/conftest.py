@@ -54,10 +54,11 @@ class Broker:
         self.servers = stack.bootstrap_servers
         self._admin = AdminClient({"bootstrap.servers": self.servers})
 
-    def topic(self, stem: str = "topic", partitions: int = 1) -> str:
-        """A new topic under a name of its own."""
+    def topic(self, stem: str = "topic", partitions: int = 1, **config: str) -> str:
+        """A new topic under a name of its own; its settings with _ for a dot."""
         name = f"{stem}-{uuid.uuid4().hex[:8]}"
-        for future in self._admin.create_topics([NewTopic(name, partitions, 1, config=TOPIC)]).values():
+        config = {**TOPIC, **{key.replace("_", "."): value for key, value in config.items()}}
+        for future in self._admin.create_topics([NewTopic(name, partitions, 1, config=config)]).values():
             future.result(30)
         return name
 

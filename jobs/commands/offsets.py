@@ -19,17 +19,17 @@ def asked(timestamp: str | None, offsets: str | None) -> datetime | Positions:
     """One of the two, parsed. Raises ConfigError."""
     if (timestamp is None) == (offsets is None):
         raise _wrong("", "", "one of --to-timestamp and --to-offsets")
-    return _time(timestamp) if timestamp is not None else _positions(str(offsets))
+    return moment("--to-timestamp", timestamp) if timestamp is not None else _positions(str(offsets))
 
 
 def found(spark: SparkSession, config: JobConfig, wanted: datetime | Positions) -> Positions:
     """An offset a partition of the source's topics. Raises ConfigError, DependencyMissing."""
     from jobs.core import kafka, sources
 
-    source, broker = config.source.kafka, config.kafka
-    if not source or not broker:
+    broker = config.kafka
+    if not config.source.kafka or not broker:
         raise _wrong("JOB", config.job, "a job with a kafka source: others know offsets by their own checkpoint alone")
-    topics = sources.subscribed(spark, broker, source)
+    topics = sources.subscribed(spark, config)
     if isinstance(wanted, datetime):
         return kafka.at_time(spark, broker, topics, int(wanted.timestamp() * 1000))
     check(wanted, kafka.spans(spark, broker, topics))
@@ -49,14 +49,15 @@ def check(wanted: Positions, spans: Spans) -> None:
             raise _wrong("--to-offsets", f"{topic} {partition}: {offset}", f"an offset from {first} to {after}")
 
 
-def _time(text: str) -> datetime:
+def moment(option: str, text: str) -> datetime:
+    """A time with its zone. Raises ConfigError."""
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        found = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise _wrong("--to-timestamp", text, "a time with a zone, as in 2026-01-31T12:00:00Z")
-    return moment
+        found = None
+    if found is None or found.tzinfo is None:
+        raise _wrong(option, text, "a time with a zone, as in 2026-01-31T12:00:00Z")
+    return found
 
 
 def _positions(text: str) -> Positions:

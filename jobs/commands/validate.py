@@ -11,7 +11,7 @@ from jobs.commands.lookup import Asked, JobFile
 from jobs.core import layers
 from jobs.core.config import JobConfig
 from jobs.core.errors import ConfigError, Problem
-from jobs.core.overlaps import shared_checkpoints
+from jobs.core.overlaps import shared_checkpoints, shared_redrives
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def every(asked: Asked) -> Iterator[Verdict]:
     found = [fitting(file, asked) for file in sorted(folder.glob("*.yaml")) if file.stem != "defaults"]
     yield from found
     valid = {str(verdict.file): verdict.config for verdict in found if verdict.config}
-    shared = tuple(shared_checkpoints(valid))
+    shared = (*shared_checkpoints(valid), *shared_redrives(valid))
     if shared:
         yield Verdict(folder, None, shared)
 

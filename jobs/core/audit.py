@@ -1,7 +1,7 @@
 """The audit: every record that was read has exactly one outcome, checked by query against source, sink and ledger.
 
-Written goes before dead letter, and dead letter before parked; what is none of them was filtered, and only as often as the
-ledger says. Works on a finished job and on a running one: it looks at the offsets that the ledger covers.
+Written goes before dead letter, dead letter before late, and late before parked; what is none of them was filtered, and only
+as often as the ledger says. Works on a finished job and on a running one: it looks at the offsets that the ledger covers.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.core import kafka, sources
+from jobs.core import kafka, letters, sources
 from jobs.core.config import JobConfig
 from jobs.core.doubt import positions
-from jobs.core.ledger import Counts, Entry
-from jobs.core.recovery import HOW, NOWHERE
+from jobs.core.ledger import NOWHERE, Counts, Entry
+from jobs.core.recovery import HOW
 from jobs.core.sinks import Sink
 from jobs.core.sinks.places import place
 from jobs.core.sinks.tables import DeltaTableSink
 from jobs.core.sources import COORDINATES
 
-OUTCOMES = ["written", "dead_letters", "parked"]
+OUTCOMES = ["written", "dead_letters", "late", "parked"]
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,11 @@ def audit(spark: SparkSession, config: JobConfig) -> Report:
 
 
 def outcomes(spark: SparkSession, config: JobConfig, sink: Sink) -> DataFrame:
-    """_topic, _partition, _offset, written, dead_letters, parked: how often each record is found where."""
+    """_topic, _partition, _offset, written, dead_letters, late, parked: how often each record is found where."""
     places = {
         "written": sink.records(),
-        "dead_letters": _dead(spark, config),
+        "dead_letters": letters.read(spark, config),
+        "late": letters.within(spark, config, config.source.late.to if config.source.late else None),
         "parked": _parked(spark, config),
     }
     found = [
@@ -91,20 +92,26 @@ def _since_reprocess(entries: list[Entry]) -> list[Entry]:
 
 
 def _covered(found: DataFrame, entries: list[Entry]) -> DataFrame:
-    """After a reprocess, outcomes of the offsets that it has read; all of them otherwise, and where a source has no offsets."""
+    """Outcomes but for those past the ledger's end, which a running job is about to record; after a reprocess, only of what it
+    has read. All of them where a source has no offsets.
+    """
     batches = [entry for entry in entries if entry.kind == "batch"]
-    if not entries or entries[0].kind != "recovery":
-        return found
     start, end = (positions(batches[0].start), positions(batches[-1].end)) if batches else ({}, {})
-    if start is None or end is None:
+    if start is None or end is None or not entries:
         return found
-    inside = [_within(place, start.get(place, 0), after) for place, after in end.items()]
-    return found.filter(reduce(Column.__or__, inside, F.lit(False)))
+    if entries[0].kind == "recovery":
+        inside = [_within(place, start.get(place, 0), after) for place, after in end.items()]
+        return found.filter(reduce(Column.__or__, inside, F.lit(False)))
+    past = [_at(place) & (F.col("_offset") >= after) for place, after in end.items()]
+    return found.filter(~reduce(Column.__or__, past, F.lit(False)))
 
 
 def _within(place: tuple[str, str], first: int, after: int) -> Column:
-    here = (F.col("_topic") == place[0]) & (F.col("_partition") == int(place[1]))
-    return here & (F.col("_offset") >= first) & (F.col("_offset") < after)
+    return _at(place) & (F.col("_offset") >= first) & (F.col("_offset") < after)
+
+
+def _at(place: tuple[str, str]) -> Column:
+    return (F.col("_topic") == place[0]) & (F.col("_partition") == int(place[1]))
 
 
 def _ledger_checks(entries: list[Entry], counts: Counts) -> Iterator[Check]:
@@ -121,58 +128,27 @@ def _ledger_checks(entries: list[Entry], counts: Counts) -> Iterator[Check]:
 def _sink_checks(config: JobConfig, sink: Sink, found: DataFrame, counts: Counts) -> Iterator[Check]:
     if sink.records() is None and not config.sink.postgres:  # nothing outlives the process
         return
-    dead_only = (F.col("written") == 0) & (F.col("dead_letters") > 0)
-    parked_only = (F.col("written") == 0) & (F.col("dead_letters") == 0)
+    unwritten = F.col("written") == 0
+    undelivered = unwritten & (F.col("dead_letters") == 0)
     asked = {
         "twice": F.count_if(F.col("written") > 1),
         "written": F.coalesce(F.sum("written"), F.lit(0)),
-        "dead_letters": F.count_if(dead_only),
-        "parked": F.count_if(parked_only),
+        "dead_letters": F.count_if(unwritten & (F.col("dead_letters") > 0)),
+        "late": F.count_if(undelivered & (F.col("late") > 0)),
+        "parked": F.count_if(undelivered & (F.col("late") == 0)),
     }
     row = found.agg(*(column.alias(name) for name, column in asked.items())).first()
     assert row is not None, "an aggregation without groups has one row"
-    if not config.source.delta:  # there, identical rows of one file share their coordinates
+    if not (config.source.delta or config.sink.kafka):  # identical rows of one file; repeats, which share an event id
         yield Check("sink: records written more than once", 0, row["twice"])
     if sink.records() is not None:
         yield Check("sink: records written", counts.written, row["written"])
-    if config.dead_letters:
-        yield Check("dead letters: distinct records", counts.dead_letters, row["dead_letters"])
+    if config.dead_letters:  # a sink that replaces rows can't say which dead letters it has written since
+        redriven = counts.redriven if sink.records() is None else 0
+        yield Check("dead letters: distinct records", counts.dead_letters + redriven, row["dead_letters"])
+    if config.source.late:
+        yield Check("late: distinct records", counts.late, row["late"])
     yield Check("parked: records still waiting", counts.parked, row["parked"])
-
-
-def _dead(spark: SparkSession, config: JobConfig) -> DataFrame | None:
-    place = config.dead_letters
-    if place is None:
-        return None
-    if place.delta:
-        table = DeltaTableSink(spark, str(place.delta.path))
-        return table.rows().filter(F.col("job") == config.job) if table.exists() else None
-    assert place.kafka and config.kafka
-    return dead_letter_topic(spark, config, place.kafka.topic).filter(F.col("job") == config.job)
-
-
-def dead_letter_topic(spark: SparkSession, config: JobConfig, topic: str) -> DataFrame:
-    """_topic, _partition, _offset, reason, detail, job, key, value, headers: the dead letters in a topic."""
-    assert config.kafka
-    reader = spark.read.format("kafka").options(**kafka.spark_options(config.kafka)).option("includeHeaders", True)
-    named = F.map_from_entries("added")
-    added = F.filter("headers", lambda h: h["key"].startswith("kafka_dlt-") | h["key"].startswith("patterns-"))
-    return (
-        reader.option("subscribe", topic)
-        .load()
-        .withColumn("added", added)
-        .select(
-            _text(named["kafka_dlt-original-topic"]).alias("_topic"),
-            _integer(named["kafka_dlt-original-partition"]).cast("int").alias("_partition"),
-            _integer(named["kafka_dlt-original-offset"]).alias("_offset"),
-            _text(named["patterns-reason"]).alias("reason"),
-            _text(named["kafka_dlt-exception-message"]).alias("detail"),
-            _text(named["patterns-job"]).alias("job"),
-            "key",
-            "value",
-            "headers",
-        )
-    )
 
 
 def _parked(spark: SparkSession, config: JobConfig) -> DataFrame | None:
@@ -190,7 +166,7 @@ def _lag(spark: SparkSession, config: JobConfig, entries: list[Entry]) -> int | 
         return None
     last = [entry for entry in entries if entry.kind == "batch"][-1]
     covered = json.loads(last.end)[0]
-    now = kafka.spans(spark, config.kafka, sources.topics(config.source.kafka) or list(covered))
+    now = kafka.spans(spark, config.kafka, sources.subscribed(spark, config))
     return sum(
         end - int(covered.get(topic, {}).get(str(partition), first))
         for topic, partitions in now.items()
@@ -202,14 +178,6 @@ def _span(entry: Entry) -> int | None:
     """Offsets that a batch covers; None where the source's offsets are not Kafka's."""
     start, end = positions(entry.start), positions(entry.end)
     return None if end is None else sum(after - (start or {}).get(place, 0) for place, after in end.items())
-
-
-def _text(column: Column) -> Column:
-    return column.cast("string")
-
-
-def _integer(column: Column) -> Column:
-    return F.conv(F.hex(column), 16, 10).cast("bigint")
 
 
 def _plus(left: Counts, right: Counts) -> Counts:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from jobs.core import urls
+from jobs.core import checks_sinks, overlaps, urls
 from jobs.core.allowed import Kind, looks_secret, wrong_option
 from jobs.core.problems import Finding
 from jobs.core.schema import Decimal, Field, Scalar, SchemaError, column_names, parse_ddl, parse_type
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         JoinConfig,
         KafkaSecurity,
         KafkaSource,
+        LeaseLimits,
         Postgres,
         PostgresSink,
         Reference,
@@ -105,6 +106,12 @@ def judged(given: Breaker) -> Iterator[Finding]:
         yield Finding(("min_calls",), f"at most window, which is {given.window}")
 
 
+def renewals(given: LeaseLimits) -> Iterator[Finding]:
+    """One that comes late is not the end of a lease."""
+    if given.renew.ms * 3 > given.ttl.ms:
+        yield Finding(("renew",), f"at most a third of ttl, which is {given.ttl}")
+
+
 def starting_point(given: KafkaSource) -> Iterator[Finding]:
     """Topics or a pattern, and offsets that Spark knows."""
     yield from one_of(given, "topic", "topic_pattern")
@@ -177,8 +184,8 @@ def _exists(path: tuple[str, ...], name: str, names: Iterable[str]) -> list[Find
 
 def upsert(given: PostgresSink) -> Iterator[Finding]:
     """A key and a version where rows are replaced, and only there."""
-    for key, value in {"key": given.key, "version": given.version}.items():
-        if given.mode == "upsert" and not value:
+    for key, value in {"key": given.key, "version": given.version, "delete": given.delete}.items():
+        if given.mode == "upsert" and not value and key != "delete":
             yield Finding((key,), "required with mode: upsert")
         elif given.mode == "append" and value:
             yield Finding((key,), "only with mode: upsert")
@@ -193,18 +200,23 @@ def needs(config: JobConfig) -> Iterator[Finding]:
     if config.sink.postgres and config.ledger:
         yield Finding(("ledger",), "no ledger in a folder: a sink in PostgreSQL has it in its own transaction")
     letters = config.dead_letters
-    if config.kafka is None and (config.source.kafka or (letters and letters.kafka)):
-        yield Finding(("kafka",), "required for a source or dead letters in Kafka: kafka.bootstrap_servers")
+    if config.kafka is None and (config.source.kafka or overlaps.topics_written(config)):
+        yield Finding(("kafka",), "required for a source, a sink or dead letters in Kafka: kafka.bootstrap_servers")
+    if letters and letters.redrive and not config.source.kafka:
+        yield Finding(("dead_letters", "redrive"), "only with a kafka source: dead letters come again by a topic")
     if letters is None and config.source.decoded:
         yield Finding(("dead_letters",), "required where records are decoded: kafka.topic or delta.path")
+    elif letters is None and config.sink.kafka and config.sink.kafka.topic_column:
+        yield Finding(("dead_letters",), "required with sink.kafka.topic_column: kafka.topic or delta.path")
 
 
 def join_needs(config: JoinConfig) -> Iterator[Finding]:
     """Groups that a join relies on."""
     if config.postgres is None and config.reference.jdbc:
         yield Finding(("postgres",), "required for a reference table by JDBC: postgres.url and postgres.user")
-    if config.sink.postgres and config.join.on_miss == "wait":
-        yield Finding(("join", "on_miss"), "keep or dead_letter: records cannot wait yet before a sink in PostgreSQL")
+    if (config.sink.postgres or config.sink.kafka) and config.join.on_miss == "wait":
+        where = "PostgreSQL" if config.sink.postgres else "Kafka"
+        yield Finding(("join", "on_miss"), f"keep or dead_letter: records cannot wait yet before a sink in {where}")
     if config.dead_letters is None and not config.source.decoded and config.join.on_miss != "keep":
         yield Finding(("dead_letters",), f"required with on_miss: {config.join.on_miss}")
 
@@ -216,21 +228,22 @@ def join_output(config: JoinConfig) -> Iterator[Finding]:
         return
     stream = column_names(known)
     added = [f"ref_{name}" if name in stream else name for name in table.columns if name not in config.join.on.values()]
-    for path, named in _named(config).items():
-        for number, name in enumerate(named):
-            yield from _exists((*path, str(number)), name, [*stream, *added, *OWN_COLUMNS])
+    for path, name in _named(config).items():
+        yield from _exists(path, name, [*stream, *added, *OWN_COLUMNS])
 
 
-def _named(config: JobConfig) -> dict[tuple[str, ...], list[str]]:
+def _named(config: JobConfig) -> dict[tuple[str, ...], str]:
     """Output columns that the config names, by where it does."""
     sink, spread, table = config.sink, config.scaling.repartition, config.sink.postgres
-    return {
+    listed: dict[tuple[str, ...], list[str]] = {
         ("sink", "delta", "partition_by"): sink.delta.partition_by if sink.delta else [],
         ("sink", "parquet", "partition_by"): sink.parquet.partition_by if sink.parquet else [],
         ("sink", "postgres", "key"): table.key if table else [],
         ("sink", "postgres", "version"): [table.version] if table and table.version else [],
         ("scaling", "repartition", "by"): spread.by if spread else [],
     }
+    single = {(*path, str(number)): name for path, names in listed.items() for number, name in enumerate(names)}
+    return {**single, **(checks_sinks.columns(sink.kafka) if sink.kafka else {})}
 
 
 def staleness(given: Reference) -> Iterator[Finding]:

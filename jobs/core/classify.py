@@ -14,12 +14,14 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from jobs.core.config import Source
+from jobs.core.dead_letters import ATTEMPT
 from jobs.core.decode import DecodeSettings, decode, format_decoder
 from jobs.core.errors import ConfigError, Problem
 from jobs.core.reasons import Reason
 from jobs.core.sources import COORDINATES
 
 Decode = Callable[[DataFrame, datetime, bool], DataFrame]
+Transform = Callable[[DataFrame], DataFrame]
 REJECTION = ["_reason", "_detail"]
 RAW = ["_key", "_value", "_headers"]
 TECHNICAL = ["_timestamp", *REJECTION, *RAW]
@@ -96,5 +98,5 @@ def rejected(decoded: DataFrame) -> DataFrame:
 
 def good(outcome: DataFrame) -> DataFrame:
     """What a sink gets: rows without a reason, their coordinates last."""
-    own = [name for name in outcome.columns if name not in {*COORDINATES, *TECHNICAL}]
+    own = [name for name in outcome.columns if name not in {*COORDINATES, *TECHNICAL, ATTEMPT}]
     return outcome.filter("_reason IS NULL").select(*own, *COORDINATES)

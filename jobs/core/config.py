@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PrivateAttr
 
-from jobs.core import checks, monitoring, overlaps
-from jobs.core.connections import Breaker, Findings, Kafka, KafkaSecurity, Postgres, Retry, Settings
+from jobs.core import checks, checks_sinks, monitoring, overlaps
+from jobs.core.connections import Breaker, Findings, Kafka, KafkaSecurity, LeaseLimits, Postgres, Retry, Settings
 from jobs.core.errors import ConfigError, Problem
-from jobs.core.monitoring import Monitoring, Ready
+from jobs.core.monitoring import ErrorBudget, Monitoring, Ready
 from jobs.core.problems import Finding
 from jobs.core.values import (
     Bytes,
@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Breaker",
+    "ErrorBudget",
     "Kafka",
     "KafkaSecurity",
+    "LeaseLimits",
     "Monitoring",
     "Postgres",
     "Ready",
@@ -83,6 +85,7 @@ class Source(Settings):
     max_year: Year = 2200
     event_time: Column | None = None
     max_future: Duration = Duration("1h")
+    late: Late | None = None  # without it no record is too late
     max_record_bytes: Bytes = Bytes("1MiB")
     constraints: dict[Name, Sql] = Field(default_factory=dict)  # name: SQL expression that must hold
 
@@ -92,7 +95,7 @@ class Source(Settings):
         return self.kafka is not None or self.file is not None
 
     def findings(self) -> Findings:
-        return [*checks.one_of(self, "kafka", "delta", "file", "rate"), *checks.source(self)]
+        return [*checks.one_of(self, "kafka", "delta", "file", "rate"), *checks.source(self), *checks_sinks.late(self)]
 
 
 class Jdbc(Settings):
@@ -148,6 +151,13 @@ class ParquetSink(Settings):
     partition_by: list[Column] = Field(default_factory=list)
 
 
+class Deletes(Settings):
+    """Rows that take their key out of the table, instead of being written to it."""
+
+    when: Sql  # an SQL expression over the rows that the sink gets
+    drop: list[Column] = Field(default_factory=list)  # columns that are there for it alone, and not in the table
+
+
 class PostgresSink(Settings):
     """A table that exists. Its ledger is in the same database."""
 
@@ -155,9 +165,29 @@ class PostgresSink(Settings):
     mode: Literal["append", "upsert"] = "append"
     key: list[Column] = Field(default_factory=list)  # upsert: the columns of a unique index
     version: Column | None = None  # upsert: a row with an older one never replaces a newer one
+    delete: Deletes | None = None  # upsert
 
     def findings(self) -> Findings:
         return checks.upsert(self)
+
+
+class KafkaSink(Settings):
+    """Topics that exist, with what stands where in a record."""
+
+    topic: Topic | None = None
+    topic_column: Column | None = None  # names a row's topic, one of `topics`
+    topics: list[Topic] = Field(default_factory=list)
+    key: list[Column] = Field(default_factory=list)  # one column: its text or bytes; several: a JSON object
+    headers: dict[Line, Column] = Field(default_factory=dict)
+    value: Column = "json"  # a column's text or bytes; json: all columns, as an object
+
+    @property
+    def names(self) -> list[str]:
+        """Every topic that a row may go to."""
+        return [self.topic] if self.topic else self.topics
+
+    def findings(self) -> Findings:
+        return checks_sinks.routes(self)
 
 
 class ConsoleSink(Settings):
@@ -169,27 +199,38 @@ class MemorySink(Settings):
 
 
 class Sink(Settings):
-    """Exactly one of delta, parquet, postgres, console and memory."""
+    """Exactly one of delta, parquet, postgres, kafka, console and memory."""
 
     delta: DeltaSink | None = None
     parquet: ParquetSink | None = None
     postgres: PostgresSink | None = None
+    kafka: KafkaSink | None = None
     console: ConsoleSink | None = None
     memory: MemorySink | None = None
+    max_refused: Count = 1_000  # rows of one batch that may become dead letters as the table refuses them
 
     def findings(self) -> Findings:
-        return checks.one_of(self, "delta", "parquet", "postgres", "console", "memory")
+        return checks.one_of(self, "delta", "parquet", "postgres", "kafka", "console", "memory")
 
 
 class KafkaDeadLetters(Settings):
     topic: Topic
+    too_large: Literal["stop", "cut"] = "stop"  # a dead letter larger than the topic's max.message.bytes
 
 
 class DeltaDeadLetters(Settings):
     path: DataPath
 
 
-class DeadLetters(Settings):
+class Redrive(Settings):
+    """Where `patterns dead-letters redrive` sends dead letters: the job reads `topic` beside its source's."""
+
+    topic: Topic  # this job's own
+    max_attempts: Count = 3  # the first reading counts
+    parking_topic: Topic  # for a dead letter that was tried so often
+
+
+class Letters(Settings):
     """Exactly one of kafka and delta."""
 
     kafka: KafkaDeadLetters | None = None
@@ -197,6 +238,20 @@ class DeadLetters(Settings):
 
     def findings(self) -> Findings:
         return checks.one_of(self, "kafka", "delta")
+
+
+class DeadLetters(Letters):
+    redrive: Redrive | None = None
+
+
+class Late(Settings):
+    """Records whose event time lies so far behind the newest one go elsewhere."""
+
+    max_lateness: Duration
+    to: Letters
+
+
+Source.model_rebuild()  # it has one
 
 
 class Repartition(Settings):
@@ -235,11 +290,14 @@ class JobConfig(Settings):
     source: Source
     sink: Sink
     dead_letters: DeadLetters | None = None
+    error_budget: ErrorBudget | None = None
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
     scaling: Scaling = Scaling()
     trigger: Trigger = Trigger(every=Duration("5s"))
+    stop_within: Duration = Duration("2m")  # asked to end, a batch has so long; then it is cut short
     checkpoint: DataPath
+    lease: LeaseLimits = LeaseLimits()
     ledger: DataPath | None = None  # beside the sink, unless the sink has no place of its own
     monitoring: Monitoring = Monitoring()
     spark: Properties = Field(default_factory=dict)

@@ -91,6 +91,16 @@ class Retry(Settings):
         return checks.waits(self)
 
 
+class LeaseLimits(Settings):
+    """How one instance of a job shows that it lives, and how long another one believes so."""
+
+    renew: Duration = Duration("5s")
+    ttl: Duration = Duration("30s")  # not renewed for so long, it may be taken over
+
+    def findings(self) -> Findings:
+        return checks.renewals(self)
+
+
 class Breaker(Settings):
     """When a dependency is no longer called, and when it is tried again."""
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
+
+from jobs.core.ledger import Entry
 
 UNTIL = "in_doubt_until"  # offsets as the ledger has them
 FOR_GOOD = "[null]"  # where the source has no offsets to compare
@@ -23,6 +26,12 @@ def lasting(note: Mapping[str, str], end: str) -> dict[str, str]:
 def _before(end: str, until: str) -> bool:
     reached, wanted = positions(end) or {}, positions(until)
     return wanted is None or any(reached.get(place, 0) < offset for place, offset in wanted.items())
+
+
+def since(last: Entry | None) -> datetime | None:
+    """Before this time nothing was written without a record; None where that can't be said: at first, and after a recovery."""
+    settled = last is not None and last.kind == "batch" and UNTIL not in last.note
+    return datetime.fromisoformat(last.written_at) if last is not None and settled else None
 
 
 def latest(*untils: str) -> str:

@@ -4,13 +4,20 @@
     ├── ConfigError              2   refused before Spark starts: file, key path, value, what is allowed
     ├── DependencyMissing        3   a dependency was not there at the start
     ├── SinkFailed               1   a sink did not take a batch; it runs again at the next start
+    │   └── RowsRefused              for more of its rows than may become dead letters
+    ├── DeadLettersRefused       1   the topic did not take dead letters; their batch runs again at the next start
+    ├── NoSpace                  1   a disk is full; the batch in flight runs again at the next start
     ├── BreakerOpen              1   a dependency fails so often that it is not called for a while
     ├── StoppedWaiting           0   asked to end while a dependency was away: ended as asked, its batch runs again
     └── Refused                  4   refused for the data's safety
         ├── CheckpointDamaged        a file of the checkpoint is missing, is one too many or cannot be read
         ├── LedgerMismatch           checkpoint and ledger tell different stories
+        ├── LeaseHeld                another instance of the job is running
+        ├── LeaseLost                another instance has taken the job over, after this one had stood still
         ├── MigrationChanged         a step of the database's schema is not the one that was applied
+        ├── SourceLost               records that were still to be read are gone, or the topic is another one
         ├── StagingLost              rows that were staged for a batch are not all there
+        ├── BudgetSpent              more records became dead letters than the error budget allows
         └── ReferenceStale           the reference table is older than it may be
 
 A rejected record is not an error: it is a row with a reason (`core.reasons`).
@@ -18,8 +25,11 @@ A rejected record is not an error: it is a row with a reason (`core.reasons`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+SHOWN = 5  # of many alike
 
 
 class JobError(Exception):
@@ -71,6 +81,33 @@ class SinkFailed(JobError):
         self.sink, self.batch_id, self.cause = sink, batch_id, cause
 
 
+class RowsRefused(SinkFailed):
+    """The sink refuses more rows of a batch than may become dead letters; `first` is one of them, without its values."""
+
+    def __init__(self, batch_id: int, first: str, allowed: int) -> None:
+        few = f"more than {allowed:,} of its rows are refused (sink.max_refused), one of them"
+        cause = f"{few if allowed else 'without dead_letters a refused row has no place to go to'}: {first}"
+        super().__init__("the sink", batch_id, cause)
+        self.first, self.allowed = first, allowed
+
+
+class DeadLettersRefused(JobError):
+    """A topic does not take a dead letter: `largest` names the largest of those that were sent together."""
+
+    def __init__(self, topic: str, largest: str, cause: str) -> None:
+        remedy = "If it is too large, raise the topic's max.message.bytes, or say dead_letters.kafka.too_large: cut"
+        super().__init__(f"topic {topic} did not take dead letters: {cause}. The largest is {largest}. {remedy}.")
+        self.topic, self.largest, self.cause = topic, largest, cause
+
+
+class NoSpace(JobError):
+    """There is no room where the job has to write."""
+
+    def __init__(self, places: Sequence[str]) -> None:
+        super().__init__(f"no space left under {', '.join(places)}; once there is room, start the job again")
+        self.places = tuple(places)
+
+
 class BreakerOpen(JobError):
     """A call that was not made, as the dependency's circuit is open; `wait_s` until one may be."""
 
@@ -111,6 +148,43 @@ class LedgerMismatch(Refused):
         self.checkpoint, self.ledger, self.cause, self.remedy = checkpoint, ledger, cause, remedy
 
 
+class LeaseHeld(Refused):
+    """Another instance of the job is running: it renews its lease."""
+
+    def __init__(self, job: str, register: str, holder: str) -> None:
+        super().__init__(f"{job} is run by {holder}, which renews its lease in {register}; stop that one first")
+        self.job, self.register, self.holder = job, register, holder
+
+
+class LeaseLost(Refused):
+    """Another instance has taken the job over; what this one had begun is undone, and the other one goes on with it."""
+
+    def __init__(self, job: str, register: str, holder: str) -> None:
+        super().__init__(f"{job} was taken over by {holder}, as {register} says; this instance writes nothing more")
+        self.job, self.register, self.holder = job, register, holder
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is not there any more of one partition."""
+
+    topic: str
+    partition: int
+    cause: str
+
+    def __str__(self) -> str:
+        return f"topic {self.topic}, partition {self.partition}: {self.cause}"
+
+
+class SourceLost(Refused):
+    """The source cannot be read on where the job stands; every partition of which that is so is in `losses`."""
+
+    def __init__(self, losses: Sequence[Loss], remedy: str) -> None:
+        more = f"; and {len(losses) - SHOWN} partitions more" if len(losses) > SHOWN else ""
+        super().__init__(f"{'; '.join(map(str, losses[:SHOWN]))}{more}. {remedy}")
+        self.losses, self.remedy = tuple(losses), remedy
+
+
 class MigrationChanged(Refused):
     """A migration's file was changed after it had been applied."""
 
@@ -125,6 +199,19 @@ class StagingLost(Refused):
     def __init__(self, table: str, expected: int, found: int) -> None:
         super().__init__(f"{expected} rows were staged for {table}, {found} are there; start the job again")
         self.table, self.expected, self.found = table, expected, found
+
+
+class BudgetSpent(Refused):
+    """More records became dead letters within the window than may; all of them are there, and the ledger has them."""
+
+    def __init__(self, job: str, limit: str, window: str, read: int, bad: int, reasons: dict[str, int]) -> None:
+        why = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
+        share = f" ({bad / read:.1%})" if read else ""
+        super().__init__(
+            f"job {job} has spent its error budget, {limit} within {window}: {bad:,} of {read:,} records read{share}"
+            f" became dead letters: {why}"
+        )
+        self.job, self.limit, self.window, self.read, self.bad, self.reasons = job, limit, window, read, bad, reasons
 
 
 class ReferenceStale(Refused):

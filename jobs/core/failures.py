@@ -21,11 +21,11 @@ from confluent_kafka import KafkaError, KafkaException
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException, PythonException
 
-from jobs.core.errors import JobError
+from jobs.core.errors import JobError, SinkFailed
 from jobs.core.kinds import LOST, REFUSED, Kind, of_java, of_kafka, of_sqlstate
 from jobs.core.problems import IN_URL, MASK
 
-__all__ = ["Kind", "SinkFailure", "carried", "kind", "sqlstate", "words"]
+__all__ = ["BeginAnew", "Kind", "SinkFailure", "carried", "kind", "sqlstate", "words"]
 
 SHOWN = 300
 SEARCHED = 10_000  # characters of a text, which may hold a whole plan
@@ -45,6 +45,10 @@ NOT_LET_IN = re.compile(  # a connection that fails to open has no code; what th
     r"|certificate verify failed|certificate file .* does not exist|does not support SSL|not permitted to log in"
 )
 UNREACHABLE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
+
+
+class BeginAnew(Exception):
+    """What a step had looked at has changed since; it succeeds if it is begun anew."""
 
 
 class SinkFailure(Exception):
@@ -114,7 +118,9 @@ def _spark(error: Py4JJavaError | PySparkException) -> Iterator[_Link]:
         str(getattr(error, "_desc", None) or "") if hasattr(error, "_desc") else str(error)
     )  # str() would ask the JVM
     found = _carried(text) if isinstance(error, PythonException) else None
-    yield found or _Link(None, _told(type(error).__name__, _raised(text)))
+    conflict = type(error).__module__.startswith("delta.exceptions")  # another commit came between
+    plain = _Link(Kind.TRANSIENT if conflict else None, _told(type(error).__name__, _raised(text)))
+    yield found or plain
     yield from _links(getattr(error, "_cause", None))
 
 
@@ -127,11 +133,15 @@ def _python(error: BaseException) -> _Link:
 
 
 def _python_kind(error: BaseException) -> Kind | None:
+    if isinstance(error, SinkFailed):  # it says where; what it came from says what
+        return None
     if isinstance(error, JobError) or _is_of_py4j(error):  # decided already, whatever it came from; the JVM is gone
         return Kind.PERMANENT
     if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):
         return of_kafka(error.args[0])
     if isinstance(error, (ConnectionError, TimeoutError, socket.gaierror)):
+        return Kind.TRANSIENT
+    if isinstance(error, BeginAnew):
         return Kind.TRANSIENT
     return Kind.TRANSIENT if isinstance(error, OSError) and error.errno in UNREACHABLE else None
 
@@ -149,9 +159,16 @@ def _java(thrown: Any) -> Iterator[_Link]:
         name = names[0].rpartition(".")[2]
         state = thrown.getSQLState() if "java.sql.SQLException" in names else None
         found = _carried(text) if "org.apache.spark.api.python.PythonException" in names else None
-        plain = _Link(of_java(names, text), _told(name, _raised(text)))
+        plain = _plain(names, text)
         yield _postgres(name, str(state), text) if state else found or plain
         thrown = thrown.getCause()
+
+
+def _plain(names: list[str], text: str) -> _Link:
+    """Delta repeats a value that is too long for its column."""
+    kind = of_java(names, text)
+    said = VALUE.sub('"..."', text) if kind is Kind.DATA else _raised(text)
+    return _Link(kind, _told(names[0].rpartition(".")[2], said))
 
 
 def _class_names(thrown: Any) -> Iterator[str]:

@@ -5,7 +5,10 @@ For checkpoints, ledgers and commit logs: a handful of kilobytes a file, read an
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -59,15 +62,21 @@ class Folder:
 
         Raises FileExistsError where the name is taken.
         """
-        draft = self._at(f".{name}.{uuid4().hex}")
-        stream = self._fs.create(draft, True)
+        draft = f".{name}.{uuid4().hex}"
+        self.replace(draft, text)
+        try:
+            if not self._take_name(draft, name):
+                raise FileExistsError(f"{self.path}/{name}")
+        finally:
+            self.delete(draft)
+
+    def replace(self, name: str, text: str) -> None:
+        """Writes a file, over one that is there; a reader may find it half written."""
+        stream = self._fs.create(self._at(name), True)
         try:
             stream.write(text.encode())
         finally:
             stream.close()
-        if self._fs.exists(self._at(name)) or not self._fs.rename(draft, self._at(name)):
-            self._fs.delete(draft, False)
-            raise FileExistsError(f"{self.path}/{name}")
 
     def move_to(self, path: str) -> None:
         """Gives the whole folder another name. Raises FileExistsError where that is taken."""
@@ -95,8 +104,30 @@ class Folder:
     def delete(self, name: str) -> None:
         self._fs.delete(self._at(name), False)
 
+    def _take_name(self, draft: str, name: str) -> bool:
+        """Gives a draft its final name, unless that is taken. A rename of local files would replace what is there."""
+        if self._fs.getScheme() == "file":
+            with suppress(NotImplementedError):
+                return _linked(*(Path(str(self._fs.pathToFile(self._at(one)))) for one in (draft, name)))
+        return not self.exists(name) and bool(self._fs.rename(self._at(draft), self._at(name)))
+
     def _at(self, name: str) -> Any:
         return self._jvm.org.apache.hadoop.fs.Path(self._root, name) if name else self._root
+
+
+def _linked(draft: Path, name: Path) -> bool:
+    """A second name for a file, and for its checksum. Raises NotImplementedError where the file system has no links."""
+    try:
+        os.link(draft, name)
+    except FileExistsError:
+        return False
+    except OSError as failure:
+        raise NotImplementedError(str(draft.parent)) from failure
+    with suppress(OSError):  # a file without a checksum is read all the same
+        checksum = name.with_name(f".{name.name}.crc")
+        checksum.unlink(missing_ok=True)
+        os.link(draft.with_name(f".{draft.name}.crc"), checksum)
+    return True
 
 
 def _info(status: Any) -> FileInfo:

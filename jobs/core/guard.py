@@ -49,10 +49,10 @@ class Guard:
             except Exception as failure:
                 if not is_transient(failure):
                     raise
-                self._give_up(failure)
+                self.give_up(failure)
 
-    def _give_up(self, failure: Exception) -> None:
-        """The bounds of the retry are reached, or the job is to end."""
+    def give_up(self, failure: Exception) -> None:
+        """The bounds of the retry are reached: opens the breaker and waits until a probe is due. Raises StoppedWaiting."""
         if not self.retrier.stopping.is_set():
             self.breaker.trip(failure)
         self._wait(self.breaker.wait_s(), words(failure), failure)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
@@ -12,7 +13,9 @@ from pyspark.sql import SparkSession
 from jobs.core.config import Kafka, KafkaSecurity
 from jobs.core.errors import DependencyMissing
 
+TOPIC = "Kafka topic"
 Spans = dict[str, dict[int, tuple[int, int]]]  # topic: partition: (first offset, offset after the last)
+NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"  # of brokers older than 2.8, and some that only speak like one
 Positions = dict[str, dict[str, int]]  # topic: partition: offset, as Spark writes them
 
 
@@ -26,21 +29,42 @@ def spark_options(kafka: Kafka) -> dict[str, str]:
     return {f"kafka.{key}": value for key, value in properties(kafka).items()}
 
 
-def spans(spark: SparkSession, kafka: Kafka, topics: Iterable[str]) -> Spans:
-    """Offsets that the topics hold now. Raises DependencyMissing for a broker that is away or a topic that it lacks."""
+@dataclass(frozen=True)
+class Standing:
+    """What a broker has of some topics now; of those that it lacks, nothing."""
+
+    spans: Spans
+    ids: dict[str, str]  # topic: the id that it was given when it was made, where the broker gives any
+
+
+def standing(spark: SparkSession, kafka: Kafka, topics: Iterable[str]) -> Standing:
+    """Raises DependencyMissing for a broker that is away."""
     with _admin(spark, kafka) as admin:
-        partitions = _partitions(spark, kafka, admin, list(topics))
+        names = admin.listTopics().names().get()
+        described = _described(spark, admin, [topic for topic in topics if names.contains(topic)])
+        partitions = _partitions(spark, described)
         first, after = (_offsets(spark, kafka, admin, partitions, which) for which in ("earliest", "latest"))
     found: Spans = {}
     for (topic, partition), begin in first.items():
         found.setdefault(topic, {})[partition] = (begin, after[topic, partition])
+    ids = {topic: str(described[topic].topicId().toString()) for topic in found}
+    return Standing(found, {topic: made for topic, made in ids.items() if made != NO_ID})
+
+
+def spans(spark: SparkSession, kafka: Kafka, topics: Iterable[str]) -> Spans:
+    """Offsets that the topics hold now. Raises DependencyMissing for a broker that is away or a topic that it lacks."""
+    wanted = list(topics)
+    found = standing(spark, kafka, wanted).spans
+    require(kafka, wanted, found)
     return found
 
 
 def at_time(spark: SparkSession, kafka: Kafka, topics: Iterable[str], at_ms: int) -> Positions:
     """The first record of each partition that is not older; where there is none, the end. Raises DependencyMissing."""
+    wanted = list(topics)
     with _admin(spark, kafka) as admin:
-        partitions = _partitions(spark, kafka, admin, list(topics))
+        require(kafka, wanted, set(admin.listTopics().names().get()))
+        partitions = _partitions(spark, _described(spark, admin, wanted))
         since = _offsets(spark, kafka, admin, partitions, "forTimestamp", at_ms)
         after = _offsets(spark, kafka, admin, partitions, "latest")
     found: Positions = {}
@@ -62,7 +86,33 @@ def matching(spark: SparkSession, kafka: Kafka, pattern: str) -> list[str]:
 def check(spark: SparkSession, kafka: Kafka, topics: Iterable[str]) -> None:
     """Raises DependencyMissing unless the broker answers and has the topics."""
     with _admin(spark, kafka) as admin:
-        _partitions(spark, kafka, admin, list(topics))
+        require(kafka, list(topics), set(admin.listTopics().names().get()))
+
+
+def require(kafka: Kafka, topics: Iterable[str], found: Container[str]) -> None:
+    """Raises DependencyMissing for a topic that is not among those found."""
+    missing = [topic for topic in topics if topic not in found]
+    if missing:
+        raise DependencyMissing(TOPIC, f"{missing[0]} on {kafka.bootstrap_servers}", "the broker has no such topic")
+
+
+def lacks(spark: SparkSession, kafka: Kafka, topic: str) -> bool:
+    """Whether a broker that answers has no such topic."""
+    try:
+        check(spark, kafka, [topic])
+    except DependencyMissing as missing:
+        return missing.dependency == TOPIC
+    return False
+
+
+def largest_record(spark: SparkSession, kafka: Kafka, topic: str) -> int:
+    """What the topic takes, in bytes. Raises DependencyMissing, also where the job may not ask."""
+    jvm: Any = spark._jvm
+    config = jvm.org.apache.kafka.common.config
+    with _admin(spark, kafka) as admin:
+        resource = config.ConfigResource(getattr(config, "ConfigResource$Type").TOPIC, topic)
+        found = admin.describeConfigs(jvm.java.util.List.of(resource)).all().get()
+        return int(found.get(resource).get("max.message.bytes").value())
 
 
 def _security(security: KafkaSecurity) -> dict[str, str]:
@@ -114,17 +164,15 @@ def _admin(spark: SparkSession, kafka: Kafka) -> Iterator[Any]:
         admin.close(jvm.java.time.Duration.ofSeconds(1))
 
 
-def _partitions(spark: SparkSession, kafka: Kafka, admin: Any, topics: list[str]) -> list[Any]:
+def _described(spark: SparkSession, admin: Any, topics: list[str]) -> Any:
     jvm: Any = spark._jvm
-    names = admin.listTopics().names().get()
-    missing = [topic for topic in topics if not names.contains(topic)]
-    if missing:
-        raise DependencyMissing(
-            "Kafka topic", f"{missing[0]} on {kafka.bootstrap_servers}", "the broker has no such topic"
-        )
-    described = admin.describeTopics(jvm.java.util.ArrayList(topics)).allTopicNames().get()
+    return admin.describeTopics(jvm.java.util.ArrayList(topics)).allTopicNames().get()
+
+
+def _partitions(spark: SparkSession, described: Any) -> list[Any]:
+    jvm: Any = spark._jvm
     partition = jvm.org.apache.kafka.common.TopicPartition
-    return [partition(topic, info.partition()) for topic in topics for info in described.get(topic).partitions()]
+    return [partition(topic, info.partition()) for topic in described for info in described[topic].partitions()]
 
 
 def _offsets(

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 
 Path = tuple[str, ...]
+SHOWN = 2  # places where a key is known
 
 
 def fields(model: type[BaseModel]) -> dict[str, Any]:
@@ -83,10 +84,18 @@ def nearest(model: type[BaseModel], path: Path) -> str:
     near = get_close_matches(path[-1].lower(), known, 1)
     if near:
         return f"unknown key; nearest: {'.'.join((*path[:-1], near[0]))}"
-    elsewhere = [".".join(place) for place, _ in walk(model) if place[-1] == path[-1]]
+    elsewhere = sorted(
+        (place for place, _ in walk(model) if place[-1] == path[-1]), key=lambda place: _far(place, path)
+    )
     if elsewhere:
-        return f"unknown key here; known as {' and '.join(elsewhere)}"
+        return f"unknown key here; known as {' and '.join('.'.join(place) for place in elsewhere[:SHOWN])}"
     return f"unknown key; known here: {', '.join(known)}"
+
+
+def _far(place: Path, path: Path) -> tuple[int, int]:
+    """How far a key lies from where it was written: by what both have in front, then by its depth."""
+    shared = next((n for n, (one, other) in enumerate(zip(place, path)) if one != other), len(path))
+    return -shared, len(place)
 
 
 def siblings(model: type[BaseModel], path: Path) -> list[str]:

@@ -40,6 +40,7 @@ SQLSTATES = {
     "55P03": Kind.TRANSIENT,  # lock_timeout, NOWAIT
     "57": Kind.TRANSIENT,  # shutdown, crash, start-up, a cancelled statement (its time-out is 57014)
     "57P04": Kind.PERMANENT,  # the database was dropped
+    "P0001": Kind.DATA,  # a trigger's RAISE EXCEPTION
 }
 
 KAFKA_CODES = {
@@ -67,7 +68,9 @@ JAVA = {
     f"{_ERRORS}InvalidTimestampException": Kind.DATA,
     f"{_ERRORS}SerializationException": Kind.DATA,
     "org.apache.kafka.common.InvalidRecordException": Kind.DATA,
+    "org.apache.spark.sql.delta.schema.InvariantViolationException": Kind.DATA,  # CHECK, NOT NULL, varchar(n)
     f"{_ERRORS}ApiException": Kind.PERMANENT,
+    "org.apache.spark.sql.delta.DeltaConcurrentModificationException": Kind.TRANSIENT,  # another commit came between
     "java.net.SocketException": Kind.TRANSIENT,
     "java.net.SocketTimeoutException": Kind.TRANSIENT,
     "java.net.UnknownHostException": Kind.TRANSIENT,

@@ -1,7 +1,7 @@
 """The ledger: one small record a batch beside the sink, written last, so that a sink knows what it holds.
 
-LEDGER  seq, kind (batch, release or recovery), job, query_id, batch_id, start, end (offsets as JSON), counts, reasons, note,
-        written_at. The counts of a batch sum to the records it read.
+LEDGER  seq, kind (batch, release, recovery or takeover), job, query_id, batch_id, start, end (offsets as JSON), counts,
+        reasons, note, written_at. The counts of a batch sum to the records it read.
 A record is one JSON file, written under its final name in one step; a hundred of them are folded into one segment, so
 that listing and reading stay cheap. `read` gives a DataFrame. A sink in PostgreSQL has its ledger there (`ledger_postgres`).
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from pyspark.sql import DataFrame, SparkSession
@@ -21,28 +22,43 @@ from jobs.core.files import Folder
 LEDGER = """
     seq BIGINT, kind STRING, job STRING, query_id STRING, batch_id BIGINT, start STRING, end STRING,
     counts STRUCT<read: BIGINT, written: BIGINT, filtered: BIGINT, dead_letters: BIGINT, parked: BIGINT,
-                  superseded: BIGINT>,
+                  superseded: BIGINT, duplicate: BIGINT, redriven: BIGINT, rejected_again: BIGINT, late: BIGINT>,
     reasons MAP<STRING, BIGINT>, note MAP<STRING, STRING>, written_at STRING
 """
 SEGMENT = 100
-RECOVERY = "recovery"
+RECOVERY, TAKEOVER = "recovery", "takeover"
 CONTINUED = ("batch", RECOVERY)  # kinds of records that a checkpoint has to continue
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Outcomes of the records of one batch."""
+    """Outcomes of the records of one batch, one a record.
+
+    A record of the redrive topic stands for an earlier one: it is `redriven` where that one is no longer a dead letter,
+    which takes it off `dead_letters`, else `rejected_again`. So sums over a ledger are what is so now.
+    """
 
     read: int = 0
     written: int = 0
     filtered: int = 0
-    dead_letters: int = 0
+    dead_letters: int = 0  # less those that were redriven
     parked: int = 0
     superseded: int = 0  # by a newer version of the same key, in the batch or in the sink
+    duplicate: int = 0  # redriven although the sink has it already, or twice in the batch
+    redriven: int = 0
+    rejected_again: int = 0
+    late: int = 0  # beyond max_lateness, put aside
 
     @property
     def outcomes(self) -> int:
-        return self.written + self.filtered + self.dead_letters + self.parked + self.superseded
+        again = self.duplicate + self.redriven + self.rejected_again
+        aside = self.dead_letters + self.parked + self.late
+        return self.written + self.filtered + self.superseded + aside + again
+
+    @property
+    def letters(self) -> int:
+        """Dead letters that the batch has sent."""
+        return self.dead_letters + self.redriven + self.rejected_again
 
     def balanced(self) -> bool:
         return self.read == self.outcomes
@@ -64,11 +80,30 @@ class Entry:
     note: dict[str, str] = field(default_factory=dict)
 
 
+NOWHERE = "[null]"  # no offsets yet
+
+
+def takeover(job: str, epoch: int, before: str, now: datetime) -> Entry:
+    """Uses up the number that the instance before may still be about to write under."""
+    note = {"epoch": str(epoch), "from": before}
+    return Entry(TAKEOVER, job, "", -1, NOWHERE, NOWHERE, Counts(), now.isoformat(), {}, note)
+
+
 Told = Callable[[Entry], None]  # hears of each record once it is written: what it counts is what the ledger holds
 
 
 def untold(entry: Entry) -> None:
     """For a ledger that nobody listens to."""
+
+
+def telling(*listeners: Told) -> Told:
+    """One that tells several, in this order."""
+
+    def tell(entry: Entry) -> None:
+        for told in listeners:
+            told(entry)
+
+    return tell
 
 
 class Books(Protocol):

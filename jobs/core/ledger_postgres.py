@@ -7,6 +7,7 @@ record one is refused, with all of its rows: another instance, or one that was s
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 from uuid import uuid4
@@ -16,7 +17,7 @@ from psycopg2.errors import UniqueViolation
 
 from jobs.core.errors import DependencyMissing, LedgerMismatch, SinkFailed
 from jobs.core.failures import Kind, SinkFailure, kind, sqlstate, words
-from jobs.core.ledger import CONTINUED, RECOVERY, Counts, Entry, Told, untold
+from jobs.core.ledger import CONTINUED, RECOVERY, TAKEOVER, Counts, Entry, Told, untold
 from jobs.core.postgres import Cursor, Database
 from jobs.core.sinks.postgres import PostgresSink
 
@@ -26,7 +27,12 @@ INSERT = """
         (job, seq, kind, query_id, batch_id, start_offsets, end_offsets, counts, reasons, note, written_at, instance)
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
+Fence = Callable[[Cursor], None]
 TAKEN = {"ledger_pkey", "ledger_batch"}
+
+
+def unfenced(cursor: Cursor) -> None:
+    """For a ledger that is only read."""
 
 
 class PostgresLedger:
@@ -34,9 +40,14 @@ class PostgresLedger:
 
     atomic = True
 
-    def __init__(self, database: Database, job: str, sink: PostgresSink, told: Told = untold) -> None:
-        """`sink` has what is staged for the next record. Raises DependencyMissing where there is no ledger."""
-        self._database, self._job, self._sink, self._told = database, job, sink, told
+    def __init__(
+        self, database: Database, job: str, sink: PostgresSink, told: Told = untold, fence: Fence = unfenced
+    ) -> None:
+        """`sink` has what is staged for the next record; `fence` refuses what an instance of the past would write.
+
+        Raises DependencyMissing where there is no ledger.
+        """
+        self._database, self._job, self._sink, self._told, self._fence = database, job, sink, told, fence
         self._instance = str(uuid4())
         self.path = f"stream_patterns.ledger at {database.address}"
         self._next, self.last_batch = self._newest()
@@ -44,7 +55,8 @@ class PostgresLedger:
     def append(self, entry: Entry) -> None:
         """Moves the batch's rows and writes its record, or neither; what an earlier attempt at it did, stays.
 
-        Raises SinkFailure where another attempt may help, else LedgerMismatch, StagingLost, SinkFailed.
+        Raises SinkFailure where another attempt, or fewer rows, may help; else LeaseLost, LedgerMismatch, StagingLost,
+        SinkFailed.
         """
         try:
             whole = self._appended(entry)
@@ -68,6 +80,7 @@ class PostgresLedger:
         """The record as it is there; while an earlier attempt's commit was still under way, this one waited for its end."""
         try:
             with self._database.transaction() as cursor:
+                self._fence(cursor)
                 return self._mine(cursor) or self._write(cursor, entry)
         except UniqueViolation:
             with self._database.transaction() as cursor:
@@ -89,8 +102,8 @@ class PostgresLedger:
         return whole
 
     def _moved(self, cursor: Cursor, entry: Entry) -> Entry:
-        """The record, with what turned out to be older than what the table has; a recovery brings no rows."""
-        if entry.kind == RECOVERY:
+        """The record, with what turned out to be older than what the table has; only a batch brings rows."""
+        if entry.kind in (RECOVERY, TAKEOVER):
             return entry
         older = self._sink.move(cursor, entry.batch_id)
         return replace(entry, counts=replace(entry.counts, written=entry.counts.written - older, superseded=older))
@@ -100,7 +113,7 @@ class PostgresLedger:
         if isinstance(failure, UniqueViolation) and failure.diag.constraint_name in TAKEN:
             cause = f"record {self._next} of {self._job} was written by another instance"
             return LedgerMismatch("-", self.path, cause, "Stop one of them.")
-        if kind(failure) is Kind.TRANSIENT:
+        if kind(failure) is not Kind.PERMANENT:
             return SinkFailure(sqlstate(failure), words(failure))
         return SinkFailed(self._sink.name, entry.batch_id, words(failure))
 

@@ -66,6 +66,8 @@ class Metrics:
         )
         text = "Circuit breaker: 0 closed, 1 half-open, 2 open."
         self._breaker = Gauge("patterns_breaker_state", text, ["job", "dependency"], registry=own)
+        text = "Error budget: 1 while it is spent, else 0."
+        self._budget = Gauge("patterns_error_budget_spent", text, ["job"], registry=own)
         text = "When the query last ended a batch, or said that there was nothing to do."
         self._progress = Gauge("patterns_last_progress_timestamp_seconds", text, ["job"], registry=own)
 
@@ -79,7 +81,7 @@ class Metrics:
 
     def batch(self, entry: Entry) -> None:
         """One record of the ledger, of a batch or of a release."""
-        for name, count in asdict(entry.counts).items():
+        for name, count in {**asdict(entry.counts), "dead_letters": entry.counts.letters}.items():
             self._records.labels(self.job, name if count >= 0 else RELEASED).inc(abs(count))
         for reason, count in entry.reasons.items():
             self._dead.labels(self.job, reason).inc(count)
@@ -121,6 +123,10 @@ class Metrics:
     def breaker(self, dependency: str, state: State) -> None:
         self._breakers[dependency] = state
         self._breaker.labels(self.job, dependency).set(BREAKER[state])
+
+    def budget(self, is_spent: bool) -> None:
+        """Of the error budget."""
+        self._budget.labels(self.job).set(int(is_spent))
 
     @property
     def open_breakers(self) -> list[str]:

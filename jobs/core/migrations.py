@@ -17,6 +17,7 @@ from jobs.core.config import JobConfig
 from jobs.core.errors import DependencyMissing, MigrationChanged
 from jobs.core.failures import words
 from jobs.core.postgres import Cursor, Database, identifier
+from jobs.core.sinks import deletes
 
 LOCK = 0x70617474  # one migration at a time; any constant will do
 OWN = """
@@ -57,7 +58,7 @@ def migrate(database: Database, config: JobConfig, dry_run: bool = False) -> lis
         with database.transaction() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
             cursor.execute(OWN)
-            done = [*_apply(cursor, steps()), *_grant(cursor, config)]
+            done = [*_apply(cursor, steps()), *_remember(cursor, config), *_grant(cursor, config)]
             if dry_run:
                 cursor.connection.rollback()
             return done
@@ -80,12 +81,24 @@ def _apply(cursor: Cursor, wanted: list[Step]) -> list[str]:
     return [step.name for step in fresh]
 
 
+def _remember(cursor: Cursor, config: JobConfig) -> list[str]:
+    """The memory of what the job deletes, beside the table; what is there already stays."""
+    sink = config.sink.postgres
+    if sink is None or sink.delete is None:
+        return []
+    for statement in deletes.made(sink):
+        cursor.execute(statement)
+    return [deletes.name(sink)]
+
+
 def _grant(cursor: Cursor, config: JobConfig) -> list[str]:
     """What the job reads and writes, for the roles; granting again changes nothing."""
-    reference = getattr(config, "reference", None)
+    reference, sink = getattr(config, "reference", None), config.sink.postgres
     wanted = [(reference.jdbc.table, "SELECT", READER)] if reference and reference.jdbc else []
-    if config.sink.postgres:
-        wanted.append((config.sink.postgres.table, "SELECT, INSERT, UPDATE", WRITER))
+    if sink:
+        wanted.append((sink.table, "SELECT, INSERT, UPDATE" + (", DELETE" if sink.delete else ""), WRITER))
+    if sink and sink.delete:
+        wanted.append((deletes.name(sink), "SELECT, INSERT, UPDATE", WRITER))
     for table, rights, role in wanted:
         grant = sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(rights), identifier(table), sql.Identifier(role))
         cursor.execute(grant)

@@ -1,4 +1,6 @@
-"""What a config may say about watching a job: where it is served, when it counts as ready, how it logs."""
+"""What a config may say about watching a job: where it is served, when it counts as ready, how it logs, how bad its input
+may be.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from jobs.core.connections import Settings
+from jobs.core.connections import Findings, Settings
 from jobs.core.problems import Finding
-from jobs.core.values import Amount, Duration, Host, Port
+from jobs.core.values import Amount, Count, Duration, Host, Port, Share
 
 IDLE_MS = 10_000  # after so long Spark tells, at a trigger, that a query without data is alive
 
@@ -27,6 +29,19 @@ class Monitoring(Settings):
     every: Duration = Duration("5s")  # how often the broker is asked where its topics end
     ready: Ready = Ready()
     log_format: Literal["text", "json"] = "text"
+
+
+class ErrorBudget(Settings):
+    """How many records may become dead letters: at most `count` of them, or `share` of the records read, or both."""
+
+    count: Amount | None = None
+    share: Share | None = None
+    min_records: Count = 100  # by fewer records a share is not judged
+    window: Duration = Duration("10m")  # counted is what the ledger was told in the last so many, since the job started
+    then: Literal["stop", "alert"] = "stop"
+
+    def findings(self) -> Findings:
+        return [Finding((), "count, share, or both")] if self.count is None and self.share is None else []
 
 
 def findings(monitoring: Monitoring, trigger_ms: int, has_kafka: bool) -> list[Finding]:

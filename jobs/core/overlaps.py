@@ -13,7 +13,7 @@ from jobs.core.errors import Problem
 from jobs.core.problems import Finding
 
 if TYPE_CHECKING:
-    from jobs.core.config import JobConfig, Join, Reference
+    from jobs.core.config import JobConfig, Join, KafkaSource, Reference
 
 Path = tuple[str, ...]
 CHECKPOINT: Path = ("checkpoint",)
@@ -21,16 +21,15 @@ LEDGER: Path = ("ledger",)
 
 
 def topics(config: JobConfig) -> Iterator[Finding]:
-    """A job does not read its own dead letters."""
-    source = config.source.kafka
-    target = config.dead_letters.kafka if config.dead_letters else None
-    if not source or not target:
-        return
-    given = [source.topic] if isinstance(source.topic, str) else source.topic or []
-    pattern = source.topic_pattern
-    if target.topic in given or (pattern is not None and re.fullmatch(pattern, target.topic)):
-        path = ("dead_letters", "kafka", "topic")
-        yield Finding(path, f"a topic that the source does not read ({pattern or target.topic})")
+    """A job does not read what it writes, and no topic gets two kinds of records."""
+    written = topics_written(config)
+    for path, topic in written.items():
+        pattern = config.source.kafka.topic_pattern if config.source.kafka else None
+        if _reads(config.source.kafka, topic):
+            yield Finding(path, f"a topic that the source does not read ({pattern or topic})")
+    for (path, topic), (other, beside) in combinations(written.items(), 2):
+        if topic == beside:
+            yield Finding(path, f"a topic apart from {'.'.join(other)} ({beside})")
 
 
 def folders(config: JobConfig, reference: Reference | None = None, join: Join | None = None) -> Iterator[Finding]:
@@ -50,6 +49,45 @@ def shared_checkpoints(configs: Mapping[str, JobConfig]) -> list[Problem]:
         for path, place in _written(beside, getattr(beside, "join", None)).items()
         if overlap(config.checkpoint, place) and (path != CHECKPOINT or name < other)  # what is mutual is told once
     ]
+
+
+def topics_written(config: JobConfig) -> dict[Path, str]:
+    """Every topic that a job writes, by where the config says so."""
+    sink, letters, late = config.sink.kafka, config.dead_letters, config.source.late
+    redrive = letters.redrive if letters else None
+    places: dict[Path, str | None] = {
+        ("dead_letters", "redrive", "parking_topic"): redrive.parking_topic if redrive else None,
+        ("dead_letters", "redrive", "topic"): redrive.topic if redrive else None,
+        ("dead_letters", "kafka", "topic"): letters.kafka.topic if letters and letters.kafka else None,
+        ("source", "late", "to", "kafka", "topic"): late.to.kafka.topic if late and late.to.kafka else None,
+        ("sink", "kafka", "topic"): sink.topic if sink else None,
+        **{("sink", "kafka", "topics", str(n)): topic for n, topic in enumerate(sink.topics if sink else [])},
+    }
+    return {path: topic for path, topic in places.items() if topic is not None}
+
+
+def _reads(source: KafkaSource | None, topic: str) -> bool:
+    if source is None:
+        return False
+    given = [source.topic] if isinstance(source.topic, str) else source.topic or []
+    return topic in given or (source.topic_pattern is not None and bool(re.fullmatch(source.topic_pattern, topic)))
+
+
+def shared_redrives(configs: Mapping[str, JobConfig]) -> list[Problem]:
+    """Redrive and parking topics that another job reads or writes; keys are what to call each config."""
+    return [
+        Problem(".".join(path), topic, f"a topic of its own; {other} uses it as {beside}", name)
+        for (name, config), (other, another) in permutations(configs.items(), 2)
+        for path, topic in topics_written(config).items()
+        if "redrive" in path
+        for beside in _uses(another, topic)
+    ]
+
+
+def _uses(config: JobConfig, topic: str) -> Iterator[str]:
+    if _reads(config.source.kafka, topic):
+        yield "source.kafka"
+    yield from (".".join(path) for path, place in topics_written(config).items() if place == topic)
 
 
 def overlap(place: str, other: str) -> bool:
@@ -76,12 +114,13 @@ def _read(config: JobConfig, reference: Reference | None) -> dict[Path, str]:
 
 
 def _written(config: JobConfig, join: Join | None) -> dict[Path, str]:
-    sink, letters = config.sink, config.dead_letters
+    sink, letters, late = config.sink, config.dead_letters, config.source.late
     places = {
         CHECKPOINT: config.checkpoint,
         LEDGER: config.ledger,
         ("join", "parked"): join.parked if join else None,
         ("dead_letters", "delta", "path"): letters.delta.path if letters and letters.delta else None,
+        ("source", "late", "to", "delta", "path"): late.to.delta.path if late and late.to.delta else None,
         ("sink", "delta", "path"): sink.delta.path if sink.delta else None,
         ("sink", "parquet", "path"): sink.parquet.path if sink.parquet else None,
     }

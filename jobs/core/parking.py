@@ -9,24 +9,33 @@ still waiting is read, so the cost of a release does not grow with the log.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from jobs.core.lease import Lease
 from jobs.core.reasons import Reason
 from jobs.core.sinks import Mark
 from jobs.core.sinks.tables import DeltaTableSink
 from jobs.core.sources import COORDINATES
 
 
+@dataclass(frozen=True)
+class Wait:
+    """Where records wait, and how long."""
+
+    path: str
+    wait_for: timedelta
+
+
 class Parking:
     """The parked log at one path and its settlements beside it."""
 
-    def __init__(self, spark: SparkSession, path: str, wait_for: timedelta) -> None:
-        self.path = path
-        self._parked = DeltaTableSink(spark, f"{path}/parked")
-        self._settled = DeltaTableSink(spark, f"{path}/settled")
+    def __init__(self, spark: SparkSession, path: str, wait_for: timedelta, lease: Lease | None = None) -> None:
+        self._parked = DeltaTableSink(spark, f"{path}/parked", lease=lease)
+        self._settled = DeltaTableSink(spark, f"{path}/settled", lease=lease)
         self._wait_for = wait_for
         self._oldest: datetime | None = None  # no record older than this still waits
 
@@ -63,12 +72,12 @@ class Parking:
         self._oldest = oldest[0] if oldest else None
 
     def expire(self, outcome: DataFrame, now: datetime) -> DataFrame:
-        """Outcomes that still wait and have waited too long, with their reason."""
+        """Outcomes that wait no longer, with their reason: those that the sink refuses, and those that waited too long."""
         late = F.col("parked_at") <= F.lit(now - self._wait_for)
-        expired = outcome.filter(F.col("_reason").isNotNull() & late)
-        return expired.withColumn("_reason", F.lit(Reason.NO_REFERENCE.value)).withColumn(
-            "_detail", F.lit("wait_for has passed")
-        )
+        is_refused = F.col("_reason") == Reason.SINK_REJECTED.value
+        expired = {"_reason": F.lit(Reason.NO_REFERENCE.value), "_detail": F.lit("wait_for has passed")}
+        told = {name: F.when(is_refused, F.col(name)).otherwise(said) for name, said in expired.items()}
+        return outcome.filter(is_refused | (F.col("_reason").isNotNull() & late)).withColumns(told)
 
     def _since(self, rows: DataFrame, column: str) -> DataFrame:
         return rows if self._oldest is None else rows.filter(F.col(column) >= F.lit(self._oldest))

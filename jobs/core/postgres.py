@@ -15,6 +15,11 @@ from jobs.core import urls
 from jobs.core.config import Postgres
 
 __all__ = ["Cursor"]  # so that nobody else needs to know where psycopg2 keeps it
+END_SESSION = """
+    SELECT pg_terminate_backend(pid) FROM (
+        SELECT pid FROM pg_stat_activity WHERE usename = current_user AND pid <> pg_backend_pid()
+    ) own
+"""  # those of the same user that a condition on `pid` names
 LIBPQ = {
     "ApplicationName": "application_name",
     "connectTimeout": "connect_timeout",
@@ -82,6 +87,13 @@ class Database:
             if connection.closed:
                 self._connection = None
             raise
+
+    @contextlib.contextmanager
+    def undone(self) -> Iterator[Cursor]:
+        """A transaction that is rolled back at its end, to see what would happen."""
+        with self.transaction() as cursor:
+            yield cursor
+            cursor.connection.rollback()
 
     def close(self) -> None:
         """Ends the connection; the next transaction opens another."""

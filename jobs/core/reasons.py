@@ -25,6 +25,9 @@ class Reason(str, Enum):
     FUTURE = "FUTURE"  # event time too far in the future
     CONSTRAINT = "CONSTRAINT"  # a constraint of the config failed
     NO_REFERENCE = "NO_REFERENCE"  # no reference row for the key (on_miss: dead_letter, or wait_for passed)
+    NO_TOPIC = "NO_TOPIC"  # the topic column of a Kafka sink names none of its topics
+    SINK_REJECTED = "SINK_REJECTED"  # the sink's table refused the row: a constraint, a type, a length, an encoding
 
 
+LATE = "LATE"  # not a dead letter: a late record has an output of its own
 WAITING = "WAITING"  # not a dead letter: the record is parked, and tried again

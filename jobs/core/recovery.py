@@ -19,13 +19,12 @@ from uuid import uuid4
 from pyspark.sql import SparkSession
 
 from jobs.core import checkpoint as checkpoints
-from jobs.core import doubt, kafka, preflight, sources
+from jobs.core import continuity, doubt, kafka, lateness, preflight, sources
 from jobs.core.checkpoint import SEEDED, Checkpoint
 from jobs.core.config import JobConfig
 from jobs.core.errors import CheckpointDamaged, LedgerMismatch
-from jobs.core.ledger import Books, Counts, Entry
+from jobs.core.ledger import NOWHERE, Books, Counts, Entry
 
-NOWHERE = "[null]"  # no offsets yet
 HOW, FROM_QUERY = "how", "from_query"
 log = logging.getLogger(__name__)
 
@@ -56,16 +55,16 @@ def record(config: JobConfig, last: Entry | None, at: str | None, source_ends: s
     batch_id, place = (SEEDED, at) if at else (-1, NOWHERE)
     before = last.note.get(doubt.UNTIL) if last else None
     until = doubt.latest(*(text for text in (source_ends, before) if text))
-    note = {HOW: str(config.recover), FROM_QUERY: last.query_id if last else "", doubt.UNTIL: until}
+    going_on = {**continuity.carried(last), **(lateness.lasting(last.note) if last and at else {})}
+    note = {HOW: str(config.recover), FROM_QUERY: last.query_id if last else "", doubt.UNTIL: until, **going_on}
     return Entry("recovery", config.job, str(uuid4()), batch_id, place, place, Counts(), now.isoformat(), {}, note)
 
 
 def source_end(spark: SparkSession, config: JobConfig) -> str:
     """Where the source ends now, as the ledger writes offsets."""
-    source = config.source.kafka
-    if not source or not config.kafka:
+    if not config.source.kafka or not config.kafka:
         return doubt.FOR_GOOD
-    spans = kafka.spans(spark, config.kafka, sources.subscribed(spark, config.kafka, source))
+    spans = kafka.spans(spark, config.kafka, sources.subscribed(spark, config))
     ends = {topic: {str(p): after for p, (_, after) in partitions.items()} for topic, partitions in spans.items()}
     return json.dumps([ends], sort_keys=True)
 

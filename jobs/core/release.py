@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
-from jobs.core import classify, dead_letters
+from jobs.core import classify, dead_letters, poison
 from jobs.core.batch import MicroBatch
+from jobs.core.classify import Transform
+from jobs.core.dead_letters import ATTEMPT
 from jobs.core.ledger import Counts, Entry
 from jobs.core.parking import Parking
-from jobs.core.reasons import Reason
 from jobs.core.sinks import Mark
 from jobs.core.sources import COORDINATES
 
@@ -49,16 +51,28 @@ class Release:
         self._in_doubt = False
 
     def _release(self, waiting: DataFrame, now: datetime) -> None:
-        mark = self._mark()
+        """What is left of it once the sink has said which rows it refuses."""
+        mark, batch = self._mark(), self._batch
         already, fresh = self._split(waiting)
-        outcome = self._again(fresh, now).persist()
+        poison.until_taken(
+            batch.transform,
+            lambda transform: self._settle(already, self._again(fresh, now, transform), mark, now),
+            lambda transform, most: batch.outlets.good.refused(_hits(self._again(fresh, now, transform)), mark, most),
+            batch.outlets.refusable,
+            mark.batch_id,
+        )
+
+    def _settle(self, already: DataFrame, outcome: DataFrame, mark: Mark, now: datetime) -> None:
+        outcome = outcome.persist()
         try:
-            hits, expired = outcome.filter("_reason IS NULL"), self._parking.expire(outcome, now)
-            counts = self._write(hits, expired, mark, already.count())
+            dead = self._parking.expire(outcome, now)
+            reasons = {row["_reason"]: row["count"] for row in dead.groupBy("_reason").count().collect()}
+            counts = self._write(_hits(outcome), dead, mark, already.count(), sum(reasons.values()))
             if counts.parked:
-                done = already.select(*COORDINATES).union(hits.select(*COORDINATES)).union(expired.select(*COORDINATES))
+                hits = outcome.filter("_reason IS NULL")
+                done = already.select(*COORDINATES).union(hits.select(*COORDINATES)).union(dead.select(*COORDINATES))
                 self._parking.settle(done, mark, now)
-                self._batch.ledger.append(_entry(mark, counts, now, self._batch.note()))
+                self._batch.ledger.append(_entry(mark, counts, reasons, now, self._batch.note()))
         finally:
             outcome.unpersist()
 
@@ -69,17 +83,18 @@ class Release:
             return waiting.limit(0), waiting
         return waiting.join(held, COORDINATES, "left_semi"), waiting.join(held, COORDINATES, "left_anti")
 
-    def _again(self, waiting: DataFrame, now: datetime) -> DataFrame:
+    def _again(self, waiting: DataFrame, now: datetime, transform: Transform) -> DataFrame:
         plain = {"_topic": "topic", "_partition": "partition", "_offset": "offset", "_timestamp": "timestamp"}
-        outcome = self._batch.transform(self._batch.decode(waiting.withColumnsRenamed(plain), now, True))
+        outcome = transform(self._batch.decode(waiting.withColumnsRenamed(plain), now, True))
         return outcome.join(waiting.select(*COORDINATES, "parked_at"), COORDINATES)
 
-    def _write(self, hits: DataFrame, expired: DataFrame, mark: Mark, already: int) -> Counts:
-        written, lost = hits.count(), expired.count()
+    def _write(self, hits: DataFrame, dead: DataFrame, mark: Mark, already: int, lost: int) -> Counts:
+        written = hits.count()
         if written:
-            self._batch.outlets.good.append(classify.good(hits.drop("parked_at")), mark)
+            self._batch.outlets.good.append(hits, mark)
         if lost and self._batch.outlets.dead:
-            dead_letters.send(self._batch.outlets.dead, dead_letters.letters(expired, self._batch.job), mark)
+            letters = dead_letters.letters(dead.withColumn(ATTEMPT, F.lit(1)), self._batch.job)
+            dead_letters.send(self._batch.outlets.dead, letters, mark)
         return Counts(0, written + already, 0, lost, -(written + already + lost))
 
     def _mark(self) -> Mark:
@@ -88,7 +103,11 @@ class Release:
         return Mark(self._batch.job, query_id, last.batch_id if last else -1, "release", "release")
 
 
-def _entry(mark: Mark, counts: Counts, now: datetime, note: dict[str, str]) -> Entry:
+def _hits(outcome: DataFrame) -> DataFrame:
+    """What the sink gets of a release."""
+    return classify.good(outcome.drop("parked_at"))
+
+
+def _entry(mark: Mark, counts: Counts, reasons: dict[str, int], now: datetime, note: dict[str, str]) -> Entry:
     place = (mark.job, mark.query_id, mark.batch_id, mark.start, mark.end)
-    reasons = {Reason.NO_REFERENCE.value: counts.dead_letters} if counts.dead_letters else {}
     return Entry("release", *place, counts, now.isoformat(), reasons, note)

@@ -3,7 +3,8 @@
     spark-submit jobs/<job>.py [--config FILE] [--env NAME] [--set key=value]... [--show-config]
                                [--recover from-ledger|reprocess]
 
-SIGTERM and SIGINT end it between batches with exit 0; a second one ends it at once. Exit codes are those of `core.errors`.
+SIGTERM and SIGINT end it between batches with exit 0; a second one, or `stop_within` passed, ends it at once with 128 and the
+signal's number. Other exit codes are those of `core.errors`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import logging
 import os
 import signal
 import sys
+import threading
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,12 +29,11 @@ from pyspark.sql import SparkSession
 from jobs.core import layers, logs
 from jobs.core.config import JobConfig, Recover
 from jobs.core.errors import JobError
+from jobs.core.running import Running
 from jobs.core.session import session
-from jobs.core.stream import Running
+from jobs.core.values import Duration
 
 ConfigT = TypeVar("ConfigT", bound=JobConfig)
-HOOK_PRIORITY = 100  # before Spark's own shutdown hook, which is 50
-STOP_LIMIT_S = 120
 log = logging.getLogger(__name__)
 
 
@@ -98,8 +100,8 @@ def _stream(spark: SparkSession, start: Callable[[SparkSession, ConfigT], Runnin
     spark.sparkContext.setLogLevel("WARN")
     try:
         running = start(spark, config)
-        hook = EndBetweenBatches(running, spark)
-        hook.install()
+        hook = EndBetweenBatches(running, config.stop_within)
+        hook.install(spark)
         try:
             running.wait()
         finally:
@@ -110,42 +112,58 @@ def _stream(spark: SparkSession, start: Callable[[SparkSession, ConfigT], Runnin
 
 
 class EndBetweenBatches:
-    """Signals to this process, and to the JVM that spark-submit made of it, ask the job to end; a second one forces it."""
+    """The first signal, to this process or to the JVM that spark-submit made of it, asks the job to end between batches.
+
+    A second one, or a limit that has passed, ends it at once. Ctrl-C reaches both processes: each counts its own.
+    """
 
     class Java:
-        implements = ("java.lang.Runnable",)
+        implements = ("sun.misc.SignalHandler",)
 
-    def __init__(self, running: Running, spark: SparkSession) -> None:
-        self._running, self._spark = running, spark
-        self._hook: Any = None
-        self._hooks: Any = None
+    def __init__(self, running: Running, limit: Duration) -> None:
+        self._running, self._limit = running, limit
+        self._heard: Counter[str] = Counter()
+        self._before: list[tuple[Any, Any]] = []  # the JVM's own signals and handlers
+        self._late: threading.Timer | None = None
 
-    def install(self) -> None:
+    def install(self, spark: SparkSession) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._signalled)
-        ensure_callback_server_started(self._spark.sparkContext._gateway)  # type: ignore[no-untyped-call]
-        jvm: Any = self._spark._jvm
-        self._hook = jvm.java.lang.Thread(self)  # an object of the JVM's own, by which it can be taken back
-        self._hooks = jvm.org.apache.hadoop.util.ShutdownHookManager.get()
-        self._hooks.addShutdownHook(self._hook, HOOK_PRIORITY, STOP_LIMIT_S, jvm.java.util.concurrent.TimeUnit.SECONDS)
+            signal.signal(number, lambda number, frame: self.hear("here", number))
+        ensure_callback_server_started(spark.sparkContext._gateway)  # type: ignore[no-untyped-call]
+        jvm: Any = spark._jvm
+        signals = [jvm.sun.misc.Signal(name) for name in ("TERM", "INT")]
+        self._before = [(one, jvm.sun.misc.Signal.handle(one, self)) for one in signals]
+        self._handle = jvm.sun.misc.Signal.handle
 
     def done(self) -> None:
-        """The job has ended by itself: the JVM need not ask any more."""
-        with suppress(Py4JError):  # it is being run right now
-            self._hooks.removeShutdownHook(self._hook)
+        """The job has ended by itself: a signal may end what is left at once."""
+        if self._late:
+            self._late.cancel()
+        with suppress(Py4JError, OSError):  # the JVM may be gone
+            for one, handler in self._before:
+                self._handle(one, handler)
 
-    def run(self) -> None:
-        """Called by the JVM when it is told to end: waits for the batch, then ends the JVM with 0."""
-        self._running.request_stop()
-        self._running.finished.wait(STOP_LIMIT_S)
-        jvm: Any = self._spark._jvm
-        jvm.java.lang.Runtime.getRuntime().halt(0)
+    def handle(self, told: Any) -> None:
+        """Called by the JVM."""
+        self.hear("in the JVM", int(told.getNumber()))
 
-    def _signalled(self, number: int, frame: Any) -> None:
-        if self._running.stop_requested:
-            sys.stderr.write("second signal: ending at once; the batch in flight will run again at the next start\n")
-            os._exit(128 + number)
-        self._running.request_stop()
+    def hear(self, where: str, number: int) -> None:
+        self._heard[where] += 1
+        if self._heard[where] > 1:
+            force(number, "second signal")
+        if not self._late:
+            log.info("%s: ending after the batch in flight, within %s", signal.Signals(number).name, self._limit)
+            self._running.request_stop()
+            late = f"not ended within {self._limit}"
+            self._late = threading.Timer(self._limit.seconds_total, force, (number, late))
+            self._late.daemon = True
+            self._late.start()
+
+
+def force(number: int, why: str) -> None:
+    sys.stderr.write(f"{why}: ending at once; the batch in flight will run again at the next start\n")
+    sys.stderr.flush()
+    os._exit(128 + number)
 
 
 def _stop_quietly(spark: SparkSession) -> None:

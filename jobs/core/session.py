@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -24,6 +25,17 @@ def session(name: str, settings: Mapping[str, str] | None = None) -> SparkSessio
     for key, value in {**_local_jars(), **(settings or {})}.items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
+
+
+@contextmanager
+def overridden(spark: SparkSession, key: str, value: str) -> Iterator[None]:
+    """A setting of the session that holds for as long as this lasts."""
+    before = spark.conf.get(key)
+    spark.conf.set(key, value)
+    try:
+        yield
+    finally:
+        spark.conf.set(key, str(before))
 
 
 def _find_defaults() -> None:

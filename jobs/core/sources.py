@@ -15,6 +15,7 @@ EVENTS   the source's own columns, then `_topic, _partition, _offset, _timestamp
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +24,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.core import kafka
-from jobs.core.config import JobConfig, Kafka, KafkaSource, PathSource, RateSource
+from jobs.core.config import JobConfig, KafkaSource, PathSource, RateSource
 from jobs.core.errors import DependencyMissing
 from jobs.core.files import Folder
 
@@ -33,6 +34,7 @@ RECORDS = """
 """
 FILES = "path STRING, modificationTime TIMESTAMP, length BIGINT, content BINARY"
 COORDINATES = ["_topic", "_partition", "_offset"]
+EARLIEST, LATEST = -2, -1  # as Spark writes them among offsets
 
 
 def read(spark: SparkSession, config: JobConfig) -> DataFrame:
@@ -52,26 +54,47 @@ def topics(source: KafkaSource) -> list[str]:
     return [] if source.topic is None else [source.topic] if isinstance(source.topic, str) else list(source.topic)
 
 
-def subscribed(spark: SparkSession, broker: Kafka, source: KafkaSource) -> list[str]:
-    """The topics that a pattern stands for now, or those that are named. Raises DependencyMissing."""
-    return kafka.matching(spark, broker, source.topic_pattern) if source.topic_pattern else topics(source)
+def redrive_topics(config: JobConfig) -> list[str]:
+    """The topic by which dead letters come again; none where the config has none."""
+    letters = config.dead_letters
+    return [letters.redrive.topic] if letters and letters.redrive else []
+
+
+def subscribed(spark: SparkSession, config: JobConfig) -> list[str]:
+    """The topics that the job reads now, the redrive topic last; none without a kafka source. Raises DependencyMissing."""
+    source, broker = config.source.kafka, config.kafka
+    if not source or not broker:
+        return []
+    named = kafka.matching(spark, broker, source.topic_pattern) if source.topic_pattern else topics(source)
+    return [*named, *redrive_topics(config)]
 
 
 def _kafka(spark: SparkSession, config: JobConfig, source: KafkaSource) -> DataFrame:
     assert config.kafka, "a kafka source comes with a broker"
-    kafka.check(spark, config.kafka, topics(source))
+    again = redrive_topics(config)
     stream = spark.readStream.format("kafka").options(**kafka.spark_options(config.kafka))
-    stream = stream.option("includeHeaders", True).option("startingOffsets", _starting(source.starting_offsets))
+    stream = stream.option("includeHeaders", True).option("startingOffsets", _starting(spark, config, source))
     for option, value in _limits(config).items():
         stream = stream.option(option, value)
-    subscribed = (
-        ("subscribePattern", source.topic_pattern) if source.topic_pattern else ("subscribe", ",".join(topics(source)))
-    )
-    return stream.option(*subscribed).load().drop("timestampType")
+    return stream.option(*subscription(source, again)).load().drop("timestampType")
 
 
-def _starting(offsets: str | dict[str, dict[str, int]]) -> str:
-    return offsets if isinstance(offsets, str) else json.dumps(offsets)
+def subscription(source: KafkaSource, again: list[str]) -> tuple[str, str]:
+    """What Spark is to subscribe to, as an option of its source."""
+    if not source.topic_pattern:
+        return "subscribe", ",".join([*topics(source), *again])
+    return "subscribePattern", "|".join([source.topic_pattern, *map(re.escape, again)])
+
+
+def _starting(spark: SparkSession, config: JobConfig, source: KafkaSource) -> str:
+    """As the config says; the redrive topic from its beginning in any case, as what is in it was asked for."""
+    given = source.starting_offsets
+    if given == "earliest" or not (redrive_topics(config) and config.kafka):
+        return given if isinstance(given, str) else json.dumps(given)
+    places = kafka.spans(spark, config.kafka, subscribed(spark, config))
+    at: dict[str, dict[str, int]] = {topic: {str(p): LATEST for p in ps} for topic, ps in places.items()}
+    begins = {topic: dict.fromkeys(at[topic], EARLIEST) for topic in redrive_topics(config)}
+    return json.dumps({**(given if isinstance(given, dict) else at), **begins})
 
 
 def _limits(config: JobConfig) -> dict[str, int]:

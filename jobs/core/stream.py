@@ -1,156 +1,60 @@
-"""A running job: one query, its ticker, and an end between batches.
+"""From the config and a job's own parts to a running job: the wiring of source, decoder, transform, sinks and ledger.
 
-`start` wires source, decoder, transform, sinks and ledger together; a job adds its transform and what has to tick. Batches and
-ticks share one lock, so nothing changes under a batch; `foreachBatch` does not fire on an idle topic, ticks do.
+`start` takes the job's lease first, then looks at all that is there, and only then begins the query; a job adds its transform
+and what has to tick.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from threading import Event
 from typing import Any
 
-from pyspark.errors import StreamingQueryException
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql import SparkSession
 
-from jobs.core import classify, dead_letters, doubt, logs, recovery, sources
-from jobs.core.batch import Clock, MicroBatch, Outlets, Transform, utc_now
+from jobs.core import classify, continuity, dead_letters, doubt, lateness, recovery, sources
+from jobs.core import lease as leases
+from jobs.core.batch import Clock, MicroBatch, Outlets, utc_now
+from jobs.core.budget import Budget
+from jobs.core.causes import namer, naming
 from jobs.core.checkpoint import Checkpoint
-from jobs.core.config import JobConfig, Scaling, Trigger
-from jobs.core.errors import StoppedWaiting
+from jobs.core.classify import Transform
+from jobs.core.config import JobConfig, Trigger
 from jobs.core.files import Folder
 from jobs.core.guard import Guard, guard
-from jobs.core.ledger import Books
+from jobs.core.holder import this
+from jobs.core.lease import Lease
+from jobs.core.ledger import Books, takeover, telling
 from jobs.core.metrics import Metrics
-from jobs.core.parking import Parking
+from jobs.core.parking import Parking, Wait
+from jobs.core.redriven import redrive
 from jobs.core.reference import Status
 from jobs.core.release import Release
+from jobs.core.running import Running, Tick
 from jobs.core.sinks import Sink
-from jobs.core.sinks.places import folders, place
+from jobs.core.sinks.places import fitting, folders, place, register
+from jobs.core.sinks.scaled import scaled
 from jobs.core.values import Duration
 from jobs.core.watch import Watch
 
-Tick = Callable[[], None]
-TICK_S = 0.5
+Note = Callable[[], dict[str, str]]
 NEVER = Duration("3650d")
 BATCH = "batch"  # the breaker's name: source, sink and dead letters of one micro-batch
-log = logging.getLogger(__name__)
 
 
-class Stopping(Exception):
-    """Raised inside a batch that has not begun yet when the job is asked to end."""
+@dataclass(frozen=True)
+class Given:
+    """What a job adds."""
 
-
-class Running:
-    """A started job; `wait` returns when it ended as asked, and raises what ended it otherwise."""
-
-    def __init__(
-        self,
-        batch: MicroBatch,
-        guard: Callable[[Event], Guard],
-        watch: Watch,
-        ticks: Sequence[Tick],
-        releases: Sequence[Tick] = (),
-    ) -> None:
-        self.batch, self.watch = batch, watch
-        self._ticks, self._releases = [*ticks, *releases], list(releases)
-        self.query: StreamingQuery
-        self._lock = threading.Lock()
-        self._stopping = Event()
-        self._guard = guard(self._stopping)
-        self.finished = Event()
-        self._failure: BaseException | None = None
-        self._ticker = threading.Thread(target=self._tick_until_stopped, name="ticker", daemon=True)
-
-    def begin(self, writer: Any) -> Running:
-        """Raises ConfigError where the port to watch it at cannot be had."""
-        self.watch.start(self._stopping.is_set)
-        try:
-            self.query = writer.foreachBatch(self._run).start()
-        except BaseException:
-            self.watch.stop()
-            raise
-        self._ticker.start()
-        return self
-
-    @property
-    def stop_requested(self) -> bool:
-        return self._stopping.is_set()
-
-    def request_stop(self) -> None:
-        """Asks for an end between batches; returns at once."""
-        self._stopping.set()
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Until the query ends (True) or the time is up (False). Raises what made it fail."""
-        waited = 0.0
-        while not self._ended():
-            if timeout_s is not None and waited >= timeout_s:
-                return False
-            waited += TICK_S
-        self._finish()
-        return True
-
-    def stop(self) -> None:
-        """Ends between batches and waits for it."""
-        self.request_stop()
-        self.wait()
-
-    def _ended(self) -> bool:
-        if self._stopping.is_set():
-            with self._lock:
-                self.query.stop()
-            return True
-        try:
-            waiting: Any = self.query  # PySpark takes fractions of a second, its types say it does not
-            return bool(waiting.awaitTermination(TICK_S))
-        except StreamingQueryException as failure:
-            self._failure = self._failure or failure
-            return True
-
-    def _finish(self) -> None:
-        self._stopping.set()
-        self._ticker.join()
-        if self._failure is None:
-            self._tick(self._releases)
-        self.watch.stop()
-        self.finished.set()
-        if self._failure is not None:
-            raise self._failure
-
-    def _run(self, records: DataFrame, batch_id: int) -> None:
-        while not self._lock.acquire(timeout=0.1):
-            if self._stopping.is_set():
-                raise Stopping
-        try:
-            if self._stopping.is_set():
-                raise Stopping
-            with logs.fields(query_id=_query_id(records), batch_id=str(batch_id)):
-                self._guard(lambda: self.batch.run(records, batch_id))
-        except (Stopping, StoppedWaiting):
-            raise
-        except BaseException as failure:
-            self._failure = self._failure or failure
-            raise
-        finally:
-            self._lock.release()
-
-    def _tick_until_stopped(self) -> None:
-        while not self._stopping.wait(TICK_S):
-            with self._lock:
-                self._tick(self._ticks)
-
-    def _tick(self, ticks: Sequence[Tick]) -> None:
-        try:
-            for tick in ticks:
-                tick()
-        except Exception as failure:  # whatever it is, it has to end the job, not the ticker alone
-            self._failure = failure
-            self._stopping.set()
+    transform: Transform
+    ticks: Sequence[Tick]
+    note: Note
+    clock: Clock
+    wait: Wait | None
+    reference: Callable[[], Status] | None
 
 
 def start(
@@ -158,35 +62,81 @@ def start(
     config: JobConfig,
     transform: Transform,
     ticks: Sequence[Tick] = (),
-    note: Callable[[], dict[str, str]] = dict,
+    note: Note = dict,
     clock: Clock = utc_now,
-    parking: Parking | None = None,
+    wait: Wait | None = None,
     reference: Callable[[], Status] | None = None,
 ) -> Running:
-    """Starts the job. Raises DependencyMissing, CheckpointDamaged, LedgerMismatch, ConfigError before anything is written."""
-    stream = sources.read(spark, config)
-    metrics = Metrics(config.job, clock)
-    target, ledger = place(spark, config, metrics.batch)
-    outlets = Outlets(scaled(target, config.scaling), dead_letters.sink(spark, config), parking)
-    checkpoint = Checkpoint(spark, str(config.checkpoint))
-    recovery.ready(spark, config, checkpoint, ledger, clock)
+    """Starts the job, under its lease.
+
+    Raises DependencyMissing, LeaseHeld, CheckpointDamaged, LedgerMismatch, SourceLost, ConfigError before any row is written.
+    """
+    with naming(_places(config, wait)):
+        _keep_private(spark, _places(config, wait))
+        lease = leases.take(register(spark, config), config.job, this(clock()), config.lease)
+        try:
+            return _start(spark, config, Given(transform, ticks, note, clock, wait, reference), lease)
+        except BaseException:
+            lease.give_back()
+            raise
+
+
+def _start(spark: SparkSession, config: JobConfig, given: Given, lease: Lease) -> Running:
+    stream, metrics = sources.read(spark, config), Metrics(config.job, given.clock)
+    budget = Budget(config.job, config.error_budget, metrics.budget) if config.error_budget else None
+    target, ledger = place(spark, config, telling(metrics.batch, *([budget.told] if budget else [])), lease)
+    if lease.taken_from:
+        ledger.append(takeover(config.job, lease.epoch, str(lease.taken_from), given.clock()))
+    outlets, checkpoint = _outlets(spark, config, target, given.wait, lease), Checkpoint(spark, str(config.checkpoint))
+    source = continuity.Source(spark, config, checkpoint, ledger)
+    source.check()
+    recovery.ready(spark, config, checkpoint, ledger, given.clock)
     if ledger.last_batch:
         metrics.resumed(ledger.last_batch)
-    watch = Watch(spark, config, metrics, checkpoint, clock, reference)
-    _keep_private(spark, [*folders(config), *([parking.path] if parking else [])])
-    decode = classify.decoder(config.source)
-    last = ledger.last_batch
-    unsure = doubt.lasting(last.note, last.end) if last else {}
-    in_doubt = bool(unsure) or _in_doubt(checkpoint, ledger)
-    batch = MicroBatch(
-        config.job, checkpoint, ledger, outlets, decode, transform, clock, note, in_doubt, unsure, metrics.phase
-    )
-    releases = [Release(batch, parking).tick] if parking else []
+    watch = Watch(spark, config, metrics, checkpoint, given.clock, given.reference)
+    _keep_private(spark, [checkpoint.path])
+    batch = _batch(config, given, checkpoint, ledger, outlets, source)
+    batch.phase, batch.redrive = metrics.phase, redrive(spark, config, checkpoint.path)
+    releases = [Release(batch, outlets.parked).tick] if outlets.parked else []
+    checks = [budget.check] if budget else []
     if config.scaling.shuffle_partitions:
         spark.conf.set("spark.sql.shuffle.partitions", str(config.scaling.shuffle_partitions))
     writer = stream.writeStream.queryName(config.job).option("checkpointLocation", checkpoint.path)
-    running = Running(batch, lambda stopping: _guard(config, metrics, stopping), watch, ticks, releases)
+    guarded, ticks = partial(_guard, config, metrics), [lease.check, *given.ticks]
+    named = namer(source.check, [checkpoint.path, *_places(config, given.wait)])
+    running = Running(batch, lease, guarded, watch, ticks, releases, checks, named)
     return running.begin(writer.trigger(**_trigger(config.trigger)))
+
+
+def _places(config: JobConfig, wait: Wait | None) -> list[str]:
+    """All folders of the job but its checkpoint."""
+    return [*folders(config), *([wait.path] if wait else [])]
+
+
+def _outlets(spark: SparkSession, config: JobConfig, target: Sink, wait: Wait | None, lease: Lease) -> Outlets:
+    parking = Parking(spark, wait.path, wait.wait_for, lease) if wait else None
+    dead, late = dead_letters.sink(spark, config, lease), lateness.bound(spark, config, lease)
+    return Outlets(scaled(target, config.scaling), dead, parking, late, config.sink.max_refused)
+
+
+def _batch(
+    config: JobConfig,
+    given: Given,
+    checkpoint: Checkpoint,
+    ledger: Books,
+    outlets: Outlets,
+    source: continuity.Source,
+) -> MicroBatch:
+    """With what the checkpoint and the ledger leave open."""
+    last = ledger.last_batch
+    unsure = doubt.lasting(last.note, last.end) if last else {}
+    in_doubt = bool(unsure) or _in_doubt(checkpoint, ledger)
+    decode, routed = classify.decoder(config.source), fitting(config, given.transform)
+
+    def noted() -> dict[str, str]:
+        return {**given.note(), **source.note}
+
+    return MicroBatch(config.job, checkpoint, ledger, outlets, decode, routed, given.clock, noted, in_doubt, unsure)
 
 
 def _guard(config: JobConfig, metrics: Metrics, stopping: Event) -> Guard:
@@ -211,38 +161,8 @@ def _keep_private(spark: SparkSession, paths: Sequence[str]) -> None:
             Folder(spark, path).make_private()
 
 
-def parking(spark: SparkSession, path: str | None, wait_for: Duration | None) -> Parking | None:
-    return Parking(spark, path, timedelta(milliseconds=wait_for.ms)) if path and wait_for else None
-
-
-def scaled(target: Sink, scaling: Scaling) -> Sink:
-    """The same sink behind the config's repartition or coalesce."""
-    return Scaled(target, scaling) if scaling.repartition or scaling.coalesce else target
-
-
-class Scaled:
-    """Sets the number of tasks that write, and so of files."""
-
-    def __init__(self, target: Sink, scaling: Scaling) -> None:
-        self._target, self._scaling = target, scaling
-
-    def append(self, rows: DataFrame, mark: Any) -> None:
-        self._target.append(spread(rows, self._scaling), mark)
-
-    def held(self) -> DataFrame | None:
-        return self._target.held()
-
-    def records(self) -> DataFrame | None:
-        return self._target.records()
-
-
-def spread(rows: DataFrame, scaling: Scaling) -> DataFrame:
-    """ROWS -> ROWS, in as many partitions as the config says."""
-    again = scaling.repartition
-    if again:
-        by: list[Any] = [*([again.count] if again.count else []), *again.by]
-        rows = rows.repartition(*by)
-    return rows.coalesce(scaling.coalesce) if scaling.coalesce else rows
+def wait(path: str | None, wait_for: Duration | None) -> Wait | None:
+    return Wait(path, timedelta(milliseconds=wait_for.ms)) if path and wait_for else None
 
 
 def _trigger(trigger: Trigger) -> dict[str, Any]:
@@ -250,11 +170,6 @@ def _trigger(trigger: Trigger) -> dict[str, Any]:
         return {"availableNow": True}
     assert trigger.every is not None, "the config has exactly one trigger"
     return {"processingTime": f"{int(trigger.every.ms)} milliseconds"}
-
-
-def _query_id(records: DataFrame) -> str:
-    """As Spark keeps it for the thread that runs the batch: known before `start` has returned."""
-    return str(records.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId"))
 
 
 def _in_doubt(checkpoint: Checkpoint, ledger: Books) -> bool:

@@ -92,11 +92,8 @@ class Watch:
             self._answered = False
 
     def _spans(self) -> kafka.Spans:
-        broker, source = self._config.kafka, self._config.source.kafka
-        assert broker and source, "only a source in Kafka is looked at"
-        pattern = source.topic_pattern
-        topics = kafka.matching(self._spark, broker, pattern) if pattern else sources.topics(source)
-        return kafka.spans(self._spark, broker, topics)
+        assert self._config.kafka, "only a source in Kafka is looked at"
+        return kafka.spans(self._spark, self._config.kafka, sources.subscribed(self._spark, self._config))
 
     def _listen(self) -> None:
         self._spark.streams.addListener(self._listener)

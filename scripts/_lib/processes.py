@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,12 @@ class Process:
                 os.kill(self.pid, number)
             until(lambda: not self.alive, wait_s)
 
+    def signal(self, number: signal.Signals) -> None:
+        """To it and to all below it, in whatever groups and sessions; to the caller last, where it is one of them."""
+        for pid in sorted([self.pid, *below(self.pid)], key=lambda pid: pid == os.getpid()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
 
 def start_time(pid: int) -> str | None:
     """When `pid` started, as the system tells it; None if it does not run (a zombie does not)."""
@@ -60,6 +66,21 @@ def start_time(pid: int) -> str | None:
     asked = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     state, _, started = asked.stdout.strip().partition(" ")
     return None if not started or state.startswith("Z") else started.strip()
+
+
+def below(pid: int) -> list[int]:
+    """Its children, theirs, and so on, as far as they live now."""
+    parents = dict(_parents())
+    found = [pid]
+    for above in found:
+        found.extend(child for child, parent in parents.items() if parent == above)
+    return found[1:]
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            yield int(stat.parent.name), int(stat.read_text().rpartition(")")[2].split()[1])
 
 
 def start(command: Sequence[str | Path], log: Path, cwd: Path, env: Mapping[str, str], **user: Any) -> Process:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _faults import points
+from _faults.driver import Driver
 from pyspark.sql import SparkSession
 
 from jobs.core import layers
@@ -14,7 +16,7 @@ from jobs.core.audit import Report, audit
 from jobs.core.config import JobConfig
 from jobs.core.migrations import migrate
 from jobs.core.postgres import Database
-from jobs.core.stream import Running
+from jobs.core.running import Running
 from jobs.stream_table_join import Config, start
 
 Settings = dict[str, Any]
@@ -69,6 +71,20 @@ def configured(tmp_path: Path, stack: Any) -> Callable[..., Config]:
         return layers.load(Config, file, None, (), stack.environment()).config
 
     return load
+
+
+@pytest.fixture
+def killed(stack: Any) -> Callable[[JoinJob, str], None]:
+    """Runs a job in a process of its own until it is killed, JVM and all, at a named point."""
+
+    def kill(made: JoinJob, point: str) -> None:
+        folder = made.path / "faults"
+        folder.mkdir(exist_ok=True)
+        points.arm(folder, point, "kill")
+        driver = Driver(made.path / "job.yaml", folder, made.path / "log", stack.environment())
+        assert driver.wait() == -9, driver.said[-3000:]
+
+    return kill
 
 
 @pytest.fixture

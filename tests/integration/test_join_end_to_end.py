@@ -15,10 +15,11 @@ from _orders import bad_records
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.core.audit import audit, dead_letter_topic
+from jobs.core.audit import audit
 from jobs.core.errors import DependencyMissing, LedgerMismatch
 from jobs.core.layers import load
 from jobs.core.ledger import Counts
+from jobs.core.letters import dead_letter_topic
 from jobs.core.session import ROOT
 from jobs.stream_table_join import Config, start
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from _proxy import Proxy
 
-from jobs.core.stream import Running
+from jobs.core.running import Running
 
 ORDERS = [b'{"order_id": "o1", "customer_id": "c1"}', b"{"] * 5
 

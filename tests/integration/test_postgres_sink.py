@@ -17,7 +17,8 @@ from pyspark.sql import DataFrame, SparkSession
 from jobs.core import migrations
 from jobs.core.config import JobConfig
 from jobs.core.config import PostgresSink as Target
-from jobs.core.errors import DependencyMissing, LedgerMismatch, MigrationChanged, SinkFailed, StagingLost
+from jobs.core.errors import DependencyMissing, LedgerMismatch, MigrationChanged, StagingLost
+from jobs.core.failures import SinkFailure
 from jobs.core.ledger import Counts, Entry
 from jobs.core.ledger_postgres import PostgresLedger
 from jobs.core.postgres import Database
@@ -49,11 +50,15 @@ class Written:
         self.sink = PostgresSink(spark, self.database, self.job, self.target, 1 << 10)
         self.ledger = PostgresLedger(self.database, self.job, self.sink)
 
-    def stage(self, rows: DataFrame, batch_id: int) -> Entry:
+    def mark(self, batch_id: int) -> Mark:
         start, end = (json.dumps([{"t": {"0": at * self.records}}]) for at in (batch_id, batch_id + 1))
-        self.sink.append(rows, Mark(self.job, "q1", batch_id, start, end))
-        count = rows.count()
-        return Entry("batch", self.job, "q1", batch_id, start, end, Counts(count, count), "2026-01-05T00:00:00+00:00")
+        return Mark(self.job, "q1", batch_id, start, end)
+
+    def stage(self, rows: DataFrame, batch_id: int) -> Entry:
+        mark, count = self.mark(batch_id), rows.count()
+        self.sink.append(rows, mark)
+        place = (mark.job, mark.query_id, batch_id, mark.start, mark.end)
+        return Entry("batch", *place, Counts(count, count), "2026-01-05T00:00:00+00:00")
 
     def write(self, rows: DataFrame, batch_id: int = 0) -> Counts:
         self.ledger.append(self.stage(rows, batch_id))
@@ -139,7 +144,7 @@ def test_what_the_table_refuses_leaves_neither_rows_nor_a_record(
 ) -> None:
     made = written(f"id int CHECK (id < 9), {PLACE}", records)
     schema = "id INT, " + COORDINATES
-    with pytest.raises(SinkFailed) as refused:
+    with pytest.raises(SinkFailure) as refused:
         made.write(rows(schema, (1, "t", 0, 0), (77777, "t", 0, 1)))
     assert "CheckViolation" in str(refused.value) and made.table in str(refused.value)
     assert "77777" not in str(refused.value), "values of a row are not told"
@@ -259,7 +264,7 @@ def empty(stack: Any, database: Any) -> Iterator[tuple[JobConfig, Database]]:
 def test_migrations_run_once_and_a_dry_run_changes_nothing(empty: tuple[JobConfig, Database]) -> None:
     settings, own = empty
     grant = "SELECT, INSERT, UPDATE on t to patterns_writer"
-    whole = ["0001_ledger.sql", "0002_roles.sql", grant]
+    whole = ["0001_ledger.sql", "0002_roles.sql", "0003_lease.sql", grant]
     assert migrations.migrate(own, settings, dry_run=True) == whole
     assert migrations.migrate(own, settings) == whole
     assert migrations.migrate(own, settings) == [grant]
@@ -295,11 +300,13 @@ def acting(migrated: Any) -> Iterator[Callable[[str], Any]]:
         ("patterns_writer", "DELETE FROM stream_patterns.ledger"),
         ("patterns_writer", "UPDATE stream_patterns.ledger SET batch_id = 0"),
         ("patterns_writer", "TRUNCATE stream_patterns.ledger"),
+        ("patterns_writer", "DELETE FROM stream_patterns.lease"),
         ("patterns_writer", "DROP TABLE t"),
         ("patterns_writer", "DELETE FROM t"),
         ("patterns_writer", "CREATE TABLE stream_patterns.mine (id int)"),
         ("patterns_writer", "SELECT * FROM stream_patterns.migrations"),
         ("patterns_reader", "SELECT * FROM stream_patterns.ledger"),
+        ("patterns_reader", "SELECT * FROM stream_patterns.lease"),
         ("patterns_reader", "SELECT * FROM t"),
         ("patterns_reader", "CREATE TABLE stream_patterns_staging.mine (id int)"),
     ],

@@ -90,7 +90,7 @@ def on_stack(
 
 
 def test_there_are_notebooks() -> None:
-    assert [path.name for path in NOTEBOOKS] == ["01_stream_table_join.ipynb"]
+    assert [path.name for path in NOTEBOOKS] == ["01_stream_table_join.ipynb", "02_fault_tolerance.ipynb"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -112,3 +112,13 @@ def test_the_stream_table_join_on_the_stack(on_stack: Callable[[list[bytes | Non
     on_stack(list(orders(5_000, CUSTOMERS)))
     notebook = executed(NOTEBOOKS[0])
     check(notebook, read=5_000)
+
+
+def test_fault_tolerance(no_stack: None) -> None:
+    """Of 300 orders 30 are bad, and 90 of the others have an unknown customer."""
+    notebook = executed(NOTEBOOKS[1])
+    text = printed(notebook)
+    assert "exit code -9\n" in text and "\n0 batches in the ledger\n" in text
+    assert text.count("the audit holds: True\n") == 2
+    assert "Done(redriven=90, parked=0, already=0)\nDone(redriven=0, parked=0, already=90)\n" in text
+    assert images(notebook) == {"dead_letters_by_reason": 1}

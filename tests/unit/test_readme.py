@@ -125,6 +125,7 @@ def test_every_metric_is_listed_with_its_labels() -> None:
     metrics.lag.ends({"orders": {0: (0, 1)}})
     metrics.took("write", 1)
     metrics.retried("kafka")
+    metrics.budget(True)
     metrics.breaker("kafka", "open")
     samples = [sample for metric in metrics.registry.collect() for sample in metric.samples]
     found = {

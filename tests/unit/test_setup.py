@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -257,6 +258,17 @@ def test_a_process_is_known_by_its_start_time_too() -> None:
     mine = processes.start_time(os.getpid())
     assert processes.Process(os.getpid(), mine or "").alive
     assert not processes.Process(os.getpid(), "another time").alive
+
+
+def test_a_signal_reaches_all_below_in_sessions_of_their_own_too() -> None:
+    child = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'input()'], start_new_session=True).wait()"
+    top = subprocess.Popen([sys.executable, "-c", child], stdin=subprocess.PIPE)
+    process = processes.Process(top.pid, processes.start_time(top.pid) or "")
+    assert processes.until(lambda: bool(processes.below(top.pid)), 20)
+    (pid,) = processes.below(top.pid)
+    process.signal(signal.SIGKILL)
+    assert top.wait(20) == -signal.SIGKILL
+    assert processes.until(lambda: processes.start_time(pid) is None, 20)
 
 
 def test_a_process_that_ended_is_not_alive() -> None:

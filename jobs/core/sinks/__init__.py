@@ -5,17 +5,22 @@
 | delta | one commit, marked with job, query, batch and offsets | rows found by coordinates, with data skipping |
 | parquet | files; a crash may leave some of a batch | the same, by row-group statistics |
 | postgres | staged; rows and ledger come in one transaction | nothing; after a recovery, what was appended |
+| kafka | a record a row, under its event id | rows found by the coordinates in their headers, since the ledger's last record |
 | memory | replaces the batch's rows under a named view | nothing: it ends with the process |
 | console | prints the batch | nothing |
+
+Rows that a sink refuses for their data are found by a Delta table's own constraints, and by trying them in PostgreSQL; the
+others take any row.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import reduce
 from json import dumps, loads
 from typing import Protocol
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 
@@ -40,12 +45,24 @@ class Mark:
     def narrow(self, held: DataFrame) -> DataFrame:
         """Rows that may be of this write, for data skipping; all of them where offsets are not Kafka's."""
         start, end = (_by_partition(side) for side in (self.start, self.end))
-        if not end:
-            return held
-        lowest = min(start.get(place, 0) for place in end)
-        return held.filter(
-            F.col("_topic").isin(*{topic for topic, _ in end}) & F.col("_offset").between(lowest, max(end.values()))
-        )
+        spans: dict[str, list[int]] = {}
+        for place, offset in end.items():
+            spans.setdefault(place[0], []).extend([start.get(place, 0), offset])
+        inside = [(F.col("_topic") == topic) & F.col("_offset").between(min(s), max(s)) for topic, s in spans.items()]
+        return held.filter(reduce(Column.__or__, inside)) if inside else held
+
+
+@dataclass(frozen=True, order=True)
+class Refusal:
+    """A row that a sink does not take, by its coordinates, and what the sink says of it, without values."""
+
+    topic: str
+    partition: int
+    offset: int
+    detail: str
+
+    def __str__(self) -> str:
+        return f"topic {self.topic}, partition {self.partition}, offset {self.offset}: {self.detail}"
 
 
 class Sink(Protocol):
@@ -59,6 +76,12 @@ class Sink(Protocol):
 
     def records(self) -> DataFrame | None:
         """`_topic, _partition, _offset` of every row it holds, for an audit; None where it cannot say."""
+
+    def refused(self, rows: DataFrame, mark: Mark, most: int) -> list[Refusal]:
+        """Rows of a batch that it did not take for their data; none where no row is at fault. Nothing is written.
+
+        It may stop looking once there are more than `most`.
+        """
 
 
 def _by_partition(offsets: str) -> dict[tuple[str, str], int]:

@@ -2,32 +2,60 @@
 
 from __future__ import annotations
 
-from pyspark.sql import SparkSession
+from collections.abc import Callable
 
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs.core import doubt
 from jobs.core.config import JobConfig
+from jobs.core.lease import Lease, Register
+from jobs.core.lease_files import FileRegister
+from jobs.core.lease_postgres import PostgresRegister, fence
 from jobs.core.ledger import Books, Ledger, Told, untold
-from jobs.core.ledger_postgres import PostgresLedger
+from jobs.core.ledger_postgres import PostgresLedger, unfenced
 from jobs.core.postgres import Database
 from jobs.core.sinks import Sink
+from jobs.core.sinks.messages import routed
 from jobs.core.sinks.postgres import PostgresSink
 from jobs.core.sinks.tables import DeltaTableSink, ParquetSink
+from jobs.core.sinks.topics import KafkaSink
 from jobs.core.sinks.views import ConsoleSink, MemorySink
 
+Transform = Callable[[DataFrame], DataFrame]
 
-def place(spark: SparkSession, config: JobConfig, told: Told = untold) -> tuple[Sink, Books]:
-    """The sink that the config names, and its ledger, which tells of each record. Raises DependencyMissing."""
+
+def place(
+    spark: SparkSession, config: JobConfig, told: Told = untold, lease: Lease | None = None
+) -> tuple[Sink, Books]:
+    """The sink that the config names, and its ledger, which tells of each record. Without a lease they are only read.
+
+    Raises DependencyMissing.
+    """
     if not config.sink.postgres:
-        return _sink(spark, config), Ledger(spark, ledger_path(config), told)
+        ledger = Ledger(spark, ledger_path(config), told)
+        return _sink(spark, config, ledger, lease), ledger
     assert config.postgres, "a sink in PostgreSQL comes with a database"
     database = Database(config.postgres)
-    table = PostgresSink(spark, database, config.job, config.sink.postgres, int(config.source.max_record_bytes))
-    return table, PostgresLedger(database, config.job, table, told)
+    largest, epoch = int(config.source.max_record_bytes), lease.epoch if lease else 0
+    table = PostgresSink(spark, database, config.job, config.sink.postgres, largest, epoch)
+    return table, PostgresLedger(database, config.job, table, told, fence(lease) if lease else unfenced)
 
 
-def _sink(spark: SparkSession, config: JobConfig) -> Sink:
+def register(spark: SparkSession, config: JobConfig) -> Register:
+    """Where the job's lease is recorded: in the sink's database, else beside the ledger."""
+    if not config.sink.postgres:
+        return FileRegister(spark, lease_path(config))
+    assert config.postgres, "a sink in PostgreSQL comes with a database"
+    return PostgresRegister(Database(config.postgres), config.job)
+
+
+def _sink(spark: SparkSession, config: JobConfig, ledger: Ledger, lease: Lease | None) -> Sink:
     target = config.sink
+    if target.kafka:
+        assert config.kafka, "a sink in kafka comes with a broker"
+        return KafkaSink(spark, config.kafka, config.job, target.kafka, lambda: doubt.since(ledger.last_batch))
     if target.delta:
-        return DeltaTableSink(spark, str(target.delta.path), target.delta.partition_by)
+        return DeltaTableSink(spark, str(target.delta.path), target.delta.partition_by, lease)
     if target.parquet:
         return ParquetSink(spark, str(target.parquet.path), target.parquet.partition_by)
     if target.memory:
@@ -36,12 +64,19 @@ def _sink(spark: SparkSession, config: JobConfig) -> Sink:
     return ConsoleSink(target.console.rows)
 
 
+def fitting(config: JobConfig, transform: Transform) -> Transform:
+    """The transform, after which a row that the sink has no place for gets a reason."""
+    target = config.sink.kafka
+    return (lambda events: routed(transform(events), target)) if target else transform
+
+
 def folders(config: JobConfig) -> list[str]:
-    """All that the job keeps in files, but for what it parks."""
+    """All that the job keeps in files, but for its checkpoint and what it parks; each comes before what is inside it."""
     dead = config.dead_letters.delta if config.dead_letters else None
-    tables = [place for place in (config.sink.delta, config.sink.parquet, dead) if place]
-    ledger = [] if config.sink.postgres else [ledger_path(config)]
-    return [str(config.checkpoint), *(str(table.path) for table in tables), *ledger]
+    late = config.source.late.to.delta if config.source.late else None
+    tables = [place for place in (config.sink.delta, config.sink.parquet, dead, late) if place]
+    ledger = [] if config.sink.postgres else [ledger_path(config), lease_path(config)]
+    return [*(str(table.path) for table in tables), *ledger]
 
 
 def ledger_path(config: JobConfig) -> str:
@@ -50,3 +85,7 @@ def ledger_path(config: JobConfig) -> str:
         return str(config.ledger)
     table = config.sink.delta or config.sink.parquet
     return f"{table.path}/_ledger/{config.job}" if table else f"{config.checkpoint}.ledger"
+
+
+def lease_path(config: JobConfig) -> str:
+    return f"{ledger_path(config)}.lease"

@@ -5,7 +5,8 @@ STAGING  the rows' columns in the table's types, `_attempt BIGINT`: one unlogged
 append   each staged row becomes a row
 upsert   of each key the newest staged row (highest version, then latest coordinates), unless the table has a newer one
 What is staged and not moved changes nothing: the batch runs again. Neither does what a task staged that Spark ran twice: only
-attempts that were reported count, and they must be there with as many rows as they said.
+attempts that were reported count, and they must be there with as many rows as they said. If either step fails for the data,
+`refused` says which rows are at fault: it stages them anew, and tries them on the table (`probe`).
 """
 
 from __future__ import annotations
@@ -18,16 +19,20 @@ import psycopg2
 import pyarrow as pa
 from psycopg2 import sql
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from jobs.core.config import PostgresSink as Target
 from jobs.core.errors import DependencyMissing, StagingLost
 from jobs.core.failures import words
-from jobs.core.postgres import Cursor, Database, quoted
-from jobs.core.sinks import Mark, copying, statements
+from jobs.core.postgres import END_SESSION, Cursor, Database, quoted
+from jobs.core.sinks import Mark, Refusal, copying, lines, probe, statements
 from jobs.core.sinks.copying import ATTEMPT
+from jobs.core.sinks.deletes import FLAG
 from jobs.core.sources import COORDINATES
 
 STAGING = "stream_patterns_staging"
+STAGED = "SELECT tablename FROM pg_tables WHERE schemaname = %s AND starts_with(tablename, %s) AND tablename < %s"
+END_COPIES = f"{END_SESSION} WHERE pid IN (SELECT pid FROM pg_locks WHERE relation = to_regclass(%s))"
 DRAFT = "patterns_draft"  # the session's own table for a batch that the driver holds
 SHORT_ROWS = 1_000  # batches of at most so many records take the short way
 SHORT_BYTES = 512 << 20  # and never more than this in the driver
@@ -45,7 +50,7 @@ class Tasks:
 class Held:
     """Held by the driver."""
 
-    rows: pa.Table
+    lines: pa.Table
 
 
 @dataclass(frozen=True)
@@ -58,19 +63,19 @@ class Staged:
 
     @property
     def count(self) -> int:
-        return sum(self.where.attempts.values()) if isinstance(self.where, Tasks) else self.where.rows.num_rows
+        return sum(self.where.attempts.values()) if isinstance(self.where, Tasks) else self.where.lines.num_rows
 
 
 class PostgresSink:
     """One table, which exists with the columns that the rows bring."""
 
     def __init__(
-        self, spark: SparkSession, database: Database, job: str, target: Target, max_record_bytes: int
+        self, spark: SparkSession, database: Database, job: str, target: Target, max_record_bytes: int, epoch: int = 0
     ) -> None:
-        """Raises DependencyMissing for a database, table or unique index that is not there."""
+        """`epoch` is the lease's. Raises DependencyMissing for a database, table or unique index that is not there."""
         self._spark, self._database, self._target = spark, database, target
         self.name = f"table {target.table} at {database.address}"
-        self._prefix = f"s{hashlib.sha1(job.encode()).hexdigest()[:12]}_"
+        self._prefix, self._epoch = f"s{hashlib.sha1(job.encode()).hexdigest()[:12]}_", epoch
         self._short = min(SHORT_ROWS, SHORT_BYTES // max_record_bytes)
         self._columns = self._described()
         self._staged: Staged | None = None
@@ -80,12 +85,32 @@ class PostgresSink:
         if self._staged is None or self._staged.mark.batch_id == mark.batch_id:
             self._sweep()
         self._staged = None  # whatever fails from here on leaves something to sweep
+        rows = self._flagged(rows)
         columns = self._fitting(rows.columns)
-        ready = copying.portable(rows.select(*columns))
+        ready = rows.select(lines.line(rows.select(*columns)))
         records = mark.records()
         small = records is not None and records <= self._short
         where = Held(ready.toArrow()) if small else self._by_tasks(ready, columns, mark)
         self._staged = Staged(mark, columns, where)
+
+    def refused(self, rows: DataFrame, mark: Mark, most: int) -> list[Refusal]:
+        """First what the staging does not take, its types; then what the table does not, its constraints and triggers."""
+        self._sweep()
+        self._staged, rows = None, self._flagged(rows)
+        columns = self._fitting(rows.columns)
+        table, statement = self._empty_staging(columns, mark)
+        prober = copying.prober(self._database.arguments, statement, most)
+        ready = rows.select(lines.line(rows.select(*columns)), *COORDINATES)
+        copied = ready.mapInArrow(prober, copying.PROBED).collect()
+        unfit = [Refusal(*row[2:]) for row in copied if row["detail"] is not None]
+        if len(unfit) > most:
+            return sorted(unfit)
+        staging = sql.Identifier(STAGING, table)
+        ranking = statements.ranked(self._target, staging, columns)
+        insert = statements.insert(self._target, statements.RANKED, self._written(columns), statements.TURN)
+        attempts = [row["attempt"] for row in copied if row["rows"]]
+        with self._database.undone() as cursor:
+            return sorted([*unfit, *probe.refusals(cursor, ranking, attempts, insert, most - len(unfit))])
 
     def held(self) -> DataFrame | None:
         """What was appended: of use only while offsets are read again that the ledger covers already."""
@@ -117,19 +142,23 @@ class PostgresSink:
         return moved
 
     def _by_tasks(self, rows: DataFrame, columns: list[str], mark: Mark) -> Tasks:
-        table = f"{self._prefix}{mark.batch_id}_{uuid4().hex[:8]}"
+        table, statement = self._empty_staging(columns, mark)
+        copied = rows.mapInArrow(copying.copier(self._database.arguments, statement), copying.STAGED).collect()
+        return Tasks(table, {row["attempt"]: row["rows"] for row in copied if row["rows"]})
+
+    def _empty_staging(self, columns: list[str], mark: Mark) -> tuple[str, str]:
+        """Its name, and the statement that fills it."""
+        table = f"{self._of_epoch(self._epoch)}{mark.batch_id}_{uuid4().hex[:8]}"
         staging = sql.Identifier(STAGING, table)
         with self._database.transaction() as cursor:
             cursor.execute(statements.create(staging, self._target, columns, self._columns, temporary=False))
-            statement = statements.copy(staging, [*columns, ATTEMPT]).as_string(cursor)
-        copied = rows.mapInArrow(copying.copier(self._database.arguments, statement), copying.STAGED).collect()
-        return Tasks(table, {row["attempt"]: row["rows"] for row in copied if row["rows"]})
+            return table, statements.copy(staging, columns).as_string(cursor)
 
     def _move_held(self, cursor: Cursor, staged: Staged, held: Held) -> int:
         """The short way: the driver's rows, by COPY, in the one transaction there is."""
         draft = sql.Identifier(DRAFT)
         cursor.execute(statements.create(draft, self._target, staged.columns, self._columns, temporary=True))
-        copying.send(cursor, statements.copy(draft, staged.columns).as_string(cursor), held.rows)
+        copying.send(cursor, statements.copy(draft, staged.columns).as_string(cursor), held.lines.column(0))
         return self._insert(cursor, draft, staged, [])
 
     def _check(self, cursor: Cursor, staged: Staged, tasks: Tasks) -> None:
@@ -141,14 +170,26 @@ class PostgresSink:
             raise StagingLost(self._target.table, staged.count, sum(found.values()))
 
     def _insert(self, cursor: Cursor, staging: sql.Composable, staged: Staged, attempts: list[int]) -> int:
-        kind = statements.upsert if self._target.mode == "upsert" else statements.append
-        written = [name for name in staged.columns if name in self._columns]
-        cursor.execute(kind(self._target, staging, written, bool(attempts)), {"attempts": attempts})
-        return int(cursor.rowcount)
+        chosen = statements.REPORTED if attempts else statements.EVERY
+        written = self._written(staged.columns)
+        cursor.execute(statements.insert(self._target, staging, written, chosen), {"attempts": attempts})
+        (moved,) = cursor.fetchone() or (0,) if self._target.delete else (cursor.rowcount,)
+        return int(moved)
+
+    def _flagged(self, rows: DataFrame) -> DataFrame:
+        """With whether each deletes, where rows do."""
+        delete = self._target.delete
+        if delete is None:
+            return rows
+        return rows.withColumn(FLAG, F.coalesce(F.expr(delete.when), F.lit(False))).drop(*delete.drop)
+
+    def _written(self, columns: list[str]) -> list[str]:
+        """Of staged columns, those that the table has."""
+        return [name for name in columns if name in self._columns]
 
     def _fitting(self, columns: list[str]) -> list[str]:
         """Columns to stage: all of them. An upsert needs coordinates to tell which is the latest, not to keep them."""
-        missing = [name for name in columns if name not in self._columns and name not in COORDINATES]
+        missing = [name for name in columns if name not in self._columns and name not in statements.TYPES]
         if missing:
             raise DependencyMissing("PostgreSQL", self.name, f"it has no column {', '.join(missing)}")
         return columns
@@ -173,14 +214,16 @@ class PostgresSink:
         return columns
 
     def _sweep(self) -> None:
-        """What an earlier run, or an earlier attempt at the batch, left in the staging."""
+        """What this instance, or one before it, left in the staging, and whoever still fills it; never a successor's."""
         with self._database.transaction() as cursor:
-            cursor.execute(
-                "SELECT tablename FROM pg_tables WHERE schemaname = %s AND starts_with(tablename, %s)",
-                (STAGING, self._prefix),
-            )
+            cursor.execute(STAGED, (STAGING, self._prefix, self._of_epoch(self._epoch + 1)))
             for (table,) in cursor.fetchall():
+                cursor.execute(END_COPIES, (f"{STAGING}.{table}",))
                 cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(STAGING, table)))
+
+    def _of_epoch(self, epoch: int) -> str:
+        """How the names of an epoch's staging tables begin: in its order, so that an earlier instance's come first."""
+        return f"{self._prefix}{epoch:010d}_"
 
 
 def _columns(cursor: Cursor, table: str) -> list[str]:

@@ -8,25 +8,34 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.core.files import Folder
-from jobs.core.sinks import Mark
+from jobs.core.lease import Lease
+from jobs.core.sinks import Mark, Refusal, commits, invariants
 from jobs.core.sources import COORDINATES
 
 
 class DeltaTableSink:
-    """Appends to a Delta table at a path; the first append makes it."""
+    """Appends to a Delta table at a path; the first append makes it. Under a lease, another instance's are refused."""
 
-    def __init__(self, spark: SparkSession, path: str, partition_by: Sequence[str] = ()) -> None:
-        self._spark, self.path, self._partition_by = spark, path, list(partition_by)
+    def __init__(
+        self, spark: SparkSession, path: str, partition_by: Sequence[str] = (), lease: Lease | None = None
+    ) -> None:
+        self._spark, self.path, self._partition_by, self._lease = spark, path, list(partition_by), lease
+        if lease:
+            commits.raise_epoch(spark, path, lease)
 
     def append(self, rows: DataFrame, mark: Mark) -> None:
-        writer = rows.write.format("delta").mode("append").option("userMetadata", mark.text())
-        writer.partitionBy(*self._partition_by).save(self.path)
+        """Raises LeaseLost, and BeginAnew where what was looked at before may have changed."""
+        commits.append(commits.Append(self.path, rows, self._partition_by, mark.text()), self._lease)
 
     def held(self) -> DataFrame | None:
         return self.rows().select(*COORDINATES) if self.exists() else None
 
     def records(self) -> DataFrame | None:
         return self.held()
+
+    def refused(self, rows: DataFrame, mark: Mark, most: int) -> list[Refusal]:
+        """By the constraints that the table has, in one pass."""
+        return invariants.refusals(DeltaTable.forPath(self._spark, self.path), rows, most) if self.exists() else []
 
     def exists(self) -> bool:
         return DeltaTable.isDeltaTable(self._spark, self.path)
@@ -51,6 +60,9 @@ class ParquetSink:
 
     def records(self) -> DataFrame | None:
         return self.held()
+
+    def refused(self, rows: DataFrame, mark: Mark, most: int) -> list[Refusal]:
+        return []
 
 
 def _data_files(spark: SparkSession, path: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.core.sinks import Mark
+from jobs.core.sinks import Mark, Refusal
 
 
 class MemorySink:
@@ -25,6 +25,9 @@ class MemorySink:
 
     def records(self) -> DataFrame | None:
         return None
+
+    def refused(self, rows: DataFrame, mark: Mark, most: int) -> list[Refusal]:
+        return []
 
 
 class ConsoleSink:
@@ -46,3 +49,6 @@ class ConsoleSink:
 
     def records(self) -> DataFrame | None:
         return None
+
+    def refused(self, rows: DataFrame, mark: Mark, most: int) -> list[Refusal]:
+        return []

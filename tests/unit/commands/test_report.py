@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from rich.console import Console
 
@@ -50,7 +50,7 @@ def test_json_holds_all_of_it() -> None:
         "job": "orders",
         "holds": False,
         "checks": [{"name": WRONG.name, "expected": 0, "found": 2, "holds": False}],
-        "counts": {"read": 10, "written": 8, "filtered": 0, "dead_letters": 2, "parked": 0, "superseded": 0},
+        "counts": {**dict.fromkeys(asdict(Counts()), 0), "read": 10, "written": 8, "dead_letters": 2},
         "reasons": {"WRONG_TYPE": 1, "FUTURE": 1},
         "versions": ["v1", "v2"],
         "batches": 3,

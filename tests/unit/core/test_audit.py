@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
@@ -22,14 +23,15 @@ DEAD = [10]
 @pytest.fixture
 def config(tmp_path: Path) -> JobConfig:
     place = {name: {"path": str(tmp_path / name)} for name in ("in", "out", "dead")}
-    settings = {
+    settings: dict[str, Any] = {
         "job": "sized",
-        "source": {"file": place["in"], "schema": "order_id STRING"},
+        "source": {"file": place["in"], "schema": "order_id STRING, at TIMESTAMP", "event_time": "at"},
         "sink": {"delta": place["out"]},
         "dead_letters": {"delta": place["dead"]},
         "checkpoint": str(tmp_path / "checkpoint"),
         "trigger": {"available_now": True},
     }
+    settings["source"]["late"] = {"max_lateness": "10m", "to": {"delta": {"path": str(tmp_path / "late")}}}
     return JobConfig.model_validate(settings)
 
 
@@ -79,6 +81,22 @@ def test_a_dead_letter_that_was_written_after_all_is_not_counted_twice(broken: K
     assert broken(WRITTEN, [10, 20], FIRST, SECOND) == []
 
 
+def test_a_lost_late_record_is_found(broken: Kept, config: JobConfig, rows: Callable[..., DataFrame]) -> None:
+    """A record that was written after all is not late any more."""
+    assert config.source.late and config.source.late.to.delta
+    for at in (20, 30):
+        letter = ("f", 0, at, None, None, b"{", None, "LATE", "x", "sized", 1, None)
+        rows(DEAD_LETTER, letter).write.format("delta").mode("append").save(config.source.late.to.delta.path)
+    late = replace(SECOND, counts=Counts(3, 1, 0, 0, late=2))
+    assert broken(WRITTEN, DEAD, FIRST, late) == [Check("late: distinct records", 2, 1)]
+
+
+def test_redriven_records_leave_the_dead_letters_and_those_rejected_again_stay(broken: Kept) -> None:
+    again = replace(SECOND, counts=Counts(4, 2, 0, -1, duplicate=1, redriven=1, rejected_again=1))
+    first = replace(FIRST, counts=Counts(3, 1, 0, 2))
+    assert broken([*WRITTEN, ("o2", "f", 0, 10)], [10, 10, 30, 30], first, again) == []
+
+
 def test_a_gap_between_batches_is_found(broken: Kept) -> None:
     gap = replace(SECOND, start='[{"logOffset": 7}]')
     assert broken(WRITTEN, DEAD, FIRST, gap) == [
@@ -105,6 +123,10 @@ AGAIN = Entry("batch", "sized", "q2", 0, at(5), at(15), Counts(10, 0, 9, 1, 0), 
 
 def test_a_recovery_goes_on_where_the_ledger_stood(broken: Kept) -> None:
     assert broken([*WRITTEN, ("o4", "f", 0, 30)], DEAD, OLD, GOES_ON, AFTER) == []
+
+
+def test_a_row_that_a_running_job_is_about_to_record_is_not_judged(broken: Kept) -> None:
+    assert broken([*WRITTEN, ("o4", "f", 0, 30)], DEAD, OLD) == []
 
 
 def test_a_gap_across_a_recovery_is_found(broken: Kept) -> None:

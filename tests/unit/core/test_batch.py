@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,12 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.core.batch import MicroBatch, Outlets
+from jobs.core.dead_letters import DeltaDeadLetters
 from jobs.core.doubt import FOR_GOOD, UNTIL
+from jobs.core.files import Folder
+from jobs.core.lateness import Lateness
 from jobs.core.ledger import Counts, Entry
+from jobs.core.redriven import Redrive
 from jobs.core.sinks import Mark
 from jobs.core.sinks.tables import DeltaTableSink
 
@@ -48,6 +52,7 @@ class FakeLedger:
     entries: list[Entry] = field(default_factory=list)
     held: bool = False
     atomic: bool = False
+    last_batch: Entry | None = None
 
     def holds(self, query_id: str, batch_id: int) -> bool:
         return self.held
@@ -72,7 +77,7 @@ def even_ones(events: DataFrame) -> DataFrame:
 @pytest.fixture
 def batch(spark: SparkSession, tmp_path: Path) -> Callable[..., MicroBatch]:
     def made(transform: Callable[[DataFrame], DataFrame], **more: Any) -> MicroBatch:
-        good, dead = (DeltaTableSink(spark, str(tmp_path / name)) for name in ("good", "dead"))
+        good, dead = DeltaTableSink(spark, str(tmp_path / "good")), DeltaDeadLetters(spark, str(tmp_path / "dead"))
         outlets = Outlets(good, dead, None)
         fakes: dict[str, Any] = {"checkpoint": FakeCheckpoint(), "ledger": FakeLedger(**more.pop("ledger", {}))}
         return MicroBatch(
@@ -105,6 +110,36 @@ def test_good_bad_and_refused_rows_each_go_their_way(batch: Any, rows: Rows) -> 
     assert_df_equality(written(one), expected, ignore_row_order=True, ignore_nullable=True)
     letters = one.outlets.dead.rows().select("_offset", "reason", "value").orderBy("_offset").collect()
     assert [tuple(row) for row in letters] == [(1, "NO_REFERENCE", b"raw"), (3, "MALFORMED", b"raw")]
+
+
+def timed(offset: int, at: str | None, reason: str | None = None) -> tuple[Any, ...]:
+    return (at and datetime.fromisoformat(f"2026-01-01T{at}"), *record(offset, reason))
+
+
+def test_late_records_are_put_aside_by_the_newest_of_the_batches_before(
+    spark: SparkSession, batch: Any, rows: Rows, tmp_path: Path
+) -> None:
+    """What the batch itself brings does not count yet; a transform never sees a late record."""
+    one, late = batch(odd_ones_are_refused), DeltaTableSink(spark, str(tmp_path / "late"))
+    one.outlets.late = Lateness("at", timedelta(minutes=10), late)
+    noted = {"newest_event_time": "2026-01-01T12:00:00.000000+00:00"}
+    one.ledger.last_batch = Entry("batch", "join", "q1", 2, "[null]", "[1]", Counts(), "t0", {}, noted)
+    given = [
+        timed(0, "11:55"),
+        timed(1, "11:55"),
+        timed(2, "11:50"),
+        timed(3, "11:49"),
+        timed(4, "13:00"),
+        timed(5, None, "FUTURE"),
+    ]
+    one.run(rows(f"at TIMESTAMP, {DECODED}", *given), 3)
+    assert counts(one) == [Counts(read=6, written=2, dead_letters=2, late=2)]
+    assert one.ledger.entries[0].reasons == {"NO_REFERENCE": 1, "FUTURE": 1}
+    assert one.ledger.entries[0].note == {"newest_event_time": "2026-01-01T13:00:00.000000+00:00"}
+    assert sorted(row._offset for row in written(one).collect()) == [0, 4]
+    letters = late.rows().select("_offset", "reason", "value").orderBy("_offset").collect()
+    assert [tuple(row) for row in letters] == [(2, "LATE", b"raw"), (3, "LATE", b"raw")]
+    assert sorted(row._offset for row in one.outlets.dead.rows().collect()) == [1, 5]
 
 
 def test_what_a_transform_leaves_out_is_filtered_and_counted(batch: Any, rows: Rows) -> None:
@@ -169,6 +204,56 @@ def test_after_a_batch_with_rejects_the_next_is_kept_for_its_second_pass(batch: 
     assert counts(one) == [Counts(read=2, written=1, dead_letters=1)] * 2
 
 
+def sent_again(offset: int, own: int) -> tuple[Any, ...]:
+    """The record of an offset before this batch, as a redrive sends it."""
+    origin = [("topic", b"t"), ("partition", bytes(4)), ("offset", offset.to_bytes(8, "big")), ("timestamp", bytes(8))]
+    headers = [(f"kafka_dlt-original-{name}", value) for name, value in origin]
+    tried = [("patterns-job", b"join"), ("patterns-attempt", b"2")]
+    return (offset, "again", 0, own, None, None, None, None, b"raw", [("h", b"1"), *headers, *tried])
+
+
+@pytest.fixture
+def redriving(spark: SparkSession, batch: Any, tmp_path: Path) -> Callable[..., Any]:
+    """Batch 3 goes from offset 0 to 9 of t and from 0 to `end` of the redrive topic."""
+
+    def nothing() -> DataFrame:
+        raise AssertionError("the sink can say")
+
+    def made(end: int, **more: Any) -> Any:
+        one = batch(
+            odd_ones_are_refused, redrive=Redrive("join", "again", Folder(spark, str(tmp_path / "n")), nothing), **more
+        )
+        one.checkpoint.end = lambda batch_id: [{"t": {"0": 9}, "again": {"0": end}}]
+        return one
+
+    return made
+
+
+def test_redriven_records_are_written_once_or_rejected_again(redriving: Any, rows: Rows) -> None:
+    """One of them was written all the same before it was redriven; the sink holds it."""
+    records = [record(0), record(1), sent_again(90, 0), sent_again(90, 1), sent_again(92, 2), sent_again(93, 3)]
+    one, expected = redriving(4), Counts(6, 2, dead_letters=0, duplicate=2, redriven=1, rejected_again=1)
+    one.outlets.good.append(rows(WRITTEN, (92, "t", 0, 92)), mark())
+    one.run(rows(DECODED, *records), 3)
+    assert counts(one) == [expected] and one.ledger.entries[0].reasons == {"NO_REFERENCE": 2}
+    kept = rows(WRITTEN, (0, "t", 0, 0), (90, "t", 0, 90), (92, "t", 0, 92))
+    assert_df_equality(written(one), kept, ignore_row_order=True, ignore_nullable=True)
+    letters = one.outlets.dead.rows().select("_offset", "attempt", "headers").orderBy("_offset").collect()
+    assert [tuple(row) for row in letters] == [(1, 1, None), (93, 2, [("h", b"1")])]
+    again = redriving(4, in_doubt=True)
+    again.run(rows(DECODED, *records), 3)
+    assert counts(again) == [expected], "a repeat counts the same"
+    assert written(again).count() == 3
+    assert again.outlets.dead.rows().select("_offset", "attempt").distinct().count() == 2
+
+
+def test_a_batch_without_redriven_records_does_not_ask_the_sink(redriving: Any, rows: Rows) -> None:
+    one = redriving(0)
+    one.outlets.good.held = None  # to ask would fail
+    one.run(rows(DECODED, record(0), record(1)), 3)
+    assert counts(one) == [Counts(read=2, written=1, dead_letters=1)] and one.redrive.notes.list() == []
+
+
 @pytest.mark.parametrize("in_doubt", [False, True])
 def test_counts_hold_when_a_shuffle_join_gets_nothing(batch: Any, rows: Rows, in_doubt: bool) -> None:
     """Adaptive execution would drop the join, and the counts below it."""
@@ -177,3 +262,35 @@ def test_counts_hold_when_a_shuffle_join_gets_nothing(batch: Any, rows: Rows, in
     one.outlets.good.append(rows(f"id INT, name STRING, {PLACE}", (7, "other", "t", 0, 99)), mark())
     one.run(rows(DECODED, record(3, "MALFORMED"), record(4, "MALFORMED")), 3)
     assert counts(one) == [Counts(read=2, dead_letters=2)]
+
+
+def test_rows_that_the_sink_refuses_are_dead_letters_and_found_again_after_a_crash(
+    spark: SparkSession, batch: Any, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The crash comes between the good rows and the dead letters."""
+    records = [record(0), record(1), record(2), record(3, "MALFORMED"), record(4)]
+    first, again = batch(lambda events: events), batch(lambda events: events, in_doubt=True)
+    path = first.outlets.good.path
+    spark.sql(f"CREATE TABLE delta.`{path}` ({WRITTEN}) USING delta")
+    spark.sql(f"ALTER TABLE delta.`{path}` ADD CONSTRAINT sane CHECK (id <> 1 AND id <> 4)")
+    with monkeypatch.context() as patched:
+        patched.setattr(first.outlets.dead, "append", crash)
+        with pytest.raises(KeyboardInterrupt):
+            first.run(rows(DECODED, *records), 3)
+    assert counts(first) == [] and written(first).count() == 2
+    again.run(rows(DECODED, *records), 3)
+    assert counts(again) == [Counts(read=5, written=2, dead_letters=3)]
+    assert again.ledger.entries[0].reasons == {"SINK_REJECTED": 2, "MALFORMED": 1}
+    expected = rows(WRITTEN, (0, "t", 0, 0), (2, "t", 0, 2))
+    assert_df_equality(written(again), expected, ignore_row_order=True, ignore_nullable=True)
+    letters = again.outlets.dead.rows().select("_offset", "reason", "detail").orderBy("_offset").collect()
+    said = "CHECK constraint sane (id <> 1 AND id <> 4) violated"
+    assert [tuple(row) for row in letters] == [
+        (1, "SINK_REJECTED", said),
+        (3, "MALFORMED", None),
+        (4, "SINK_REJECTED", said),
+    ]
+
+
+def crash(*_: Any) -> None:
+    raise KeyboardInterrupt

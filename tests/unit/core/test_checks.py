@@ -59,7 +59,7 @@ COLUMNS = "a column of the schema: order_id, customer_id, amount, ordered_at"
         ("source.kafka.topic=[a, a]", "source.kafka.topic", "['a', 'a']", "one topic or several, each once"),
         ("source.kafka.topic=[a, b c]", "source.kafka.topic.1", "b c", "a topic's name"),
         ("dead_letters=null", "dead_letters", "", "required where records are decoded"),
-        ("kafka=null", "kafka", "", "required for a source or dead letters in Kafka"),
+        ("kafka=null", "kafka", "", "required for a source, a sink or dead letters in Kafka"),
         ("postgres=null", "postgres", "", "required for a reference table by JDBC"),
         ("reference.max_staleness=10s", "reference.max_staleness", "10s", "at least refresh.every, which is 30s"),
         (
@@ -120,11 +120,22 @@ def test_an_empty_join_says_so_at_its_pairs(tmp_path: Path) -> None:
         ["source.kafka={topic: null, topic_pattern: 'shop[.].*'}"],
         ["source.kafka.topic=[a, b]", "source.kafka.starting_offsets={a: {0: 5}, b: {0: -2}}"],
         ["source={kafka: null, delta: {path: data/in}, schema: null}", "dead_letters=null", "kafka=null"],
+        ["dead_letters.redrive={topic: orders.again, parking_topic: orders.parked, max_attempts: 1}"],
+        ["dead_letters={kafka: null, delta: {path: data/d}, redrive: {topic: again, parking_topic: parked}}"],
         ["scaling={repartition: {by: [customer_id], count: 8}, min_partitions: 8, max_offsets_per_trigger: 500000}"],
     ],
 )
 def test_what_fits(tmp_path: Path, overrides: list[str]) -> None:
     assert config(tmp_path, *overrides)
+
+
+def test_only_a_kafka_source_gets_dead_letters_again(tmp_path: Path) -> None:
+    redrive = "dead_letters.redrive={topic: again, parking_topic: parked}"
+    path, _, allowed = told(tmp_path, "source={kafka: null, file: {path: data/in}}", redrive)
+    assert (path, allowed) == (
+        "dead_letters.redrive",
+        "only with a kafka source: dead letters come again by a topic",
+    )
 
 
 def test_raw_records_join_by_their_value(tmp_path: Path) -> None:

@@ -59,9 +59,14 @@ def test_its_text_shows_no_secret(tmp_path: Path) -> None:
             "sink.console={}",
             "sink",
             "",
-            "exactly one of delta, parquet, postgres, console, memory (given: delta and console",
+            "exactly one of delta, parquet, postgres, kafka, console, memory (given: delta and console",
         ),
-        ("sink.delta=null", "sink", "", "exactly one of delta, parquet, postgres, console, memory (none is given)"),
+        (
+            "sink.delta=null",
+            "sink",
+            "",
+            "exactly one of delta, parquet, postgres, kafka, console, memory (none is given)",
+        ),
         (
             "sink={delta: null, postgres: {table: t, mode: upsert, version: v}}",
             "sink.postgres.key",

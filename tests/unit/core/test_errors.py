@@ -4,14 +4,23 @@ import pytest
 
 from jobs.core.errors import (
     BreakerOpen,
+    BudgetSpent,
     CheckpointDamaged,
     ConfigError,
+    DeadLettersRefused,
     DependencyMissing,
     JobError,
+    LeaseHeld,
+    LeaseLost,
     LedgerMismatch,
+    Loss,
+    NoSpace,
     Problem,
     ReferenceStale,
     Refused,
+    RowsRefused,
+    SinkFailed,
+    SourceLost,
     StoppedWaiting,
 )
 
@@ -23,11 +32,42 @@ from jobs.core.errors import (
         (ConfigError(Problem("a.b", "7", "a word", "job.yaml:3")), 2, "job.yaml:3: a.b = 7: a word"),
         (ConfigError(Problem("", "", "empty", "job.yaml")), 2, "job.yaml: empty"),
         (DependencyMissing("Kafka", "b:9092", "gone"), 3, "Kafka b:9092 unreachable: gone"),
+        (NoSpace(["a", "b"]), 1, "no space left under a, b; once there is room, start the job again"),
         (BreakerOpen("PostgreSQL", 12.34, "gone"), 1, "PostgreSQL is not called, the next try is due in 12.3 s: gone"),
         (StoppedWaiting("PostgreSQL", "gone"), 0, "ended as asked, waiting for PostgreSQL: gone"),
+        (SinkFailed("table t", 3, "why"), 1, "table t did not take batch 3: why"),
+        (
+            RowsRefused(3, "topic t, partition 0, offset 1: why", 1_000),
+            1,
+            "the sink did not take batch 3: more than 1,000 of its rows are refused (sink.max_refused), one of them:"
+            " topic t, partition 0, offset 1: why",
+        ),
+        (
+            DeadLettersRefused("t", "that one", "too large"),
+            1,
+            "topic t did not take dead letters: too large. The largest is that one. If it is too large, raise the topic's"
+            " max.message.bytes, or say dead_letters.kafka.too_large: cut.",
+        ),
         (Refused("no"), 4, "no"),
+        (
+            BudgetSpent("j", "error_budget.count: 1", "10m", 2_000, 4, {"FUTURE": 3, "MALFORMED": 1}),
+            4,
+            "job j has spent its error budget, error_budget.count: 1 within 10m: 4 of 2,000 records read (0.2%) became"
+            " dead letters: FUTURE 3, MALFORMED 1",
+        ),
         (CheckpointDamaged("cp", "offsets/3", "is empty", "Do this"), 4, "checkpoint cp: offsets/3 is empty. Do this"),
+        (
+            LeaseHeld("j", "reg", "process 1"),
+            4,
+            "j is run by process 1, which renews its lease in reg; stop that one first",
+        ),
+        (
+            LeaseLost("j", "reg", "process 2"),
+            4,
+            "j was taken over by process 2, as reg says; this instance writes nothing more",
+        ),
         (LedgerMismatch("cp", "led", "why", "Do this"), 4, "checkpoint cp against ledger led: why. Do this"),
+        (SourceLost([Loss("t", 3, "gone")], "Do this"), 4, "topic t, partition 3: gone. Do this"),
         (ReferenceStale("t", 61.2, 60, "gone"), 4, "reference t is 61 s old, 60 s are allowed: gone"),
     ],
 )

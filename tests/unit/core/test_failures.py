@@ -16,7 +16,7 @@ from py4j.java_gateway import GatewayParameters, JavaGateway
 from py4j.protocol import Py4JJavaError, Py4JNetworkError
 from pyspark.errors import AnalysisException, PythonException
 
-from jobs.core.errors import LedgerMismatch, ReferenceStale
+from jobs.core.errors import LedgerMismatch, ReferenceStale, SinkFailed
 from jobs.core.failures import SHOWN, Kind, SinkFailure, carried, kind, sqlstate, words
 
 TRANSIENT, PERMANENT, DATA = Kind.TRANSIENT, Kind.PERMANENT, Kind.DATA
@@ -131,6 +131,14 @@ def test_a_refusal_is_not_tried_again_whatever_it_came_from() -> None:
     for refusal in (ReferenceStale("t", 61, 60, "gone"), LedgerMismatch("c", "l", "why", "Do this")):
         refusal.__cause__ = ConnectionRefusedError("refused")
         assert kind(refusal) is PERMANENT
+
+
+@pytest.mark.parametrize(("state", "expected"), [("08006", TRANSIENT), ("23505", DATA), ("42P01", PERMANENT)])
+def test_a_sink_that_failed_is_judged_by_what_it_failed_of(state: str, expected: Kind) -> None:
+    failed = SinkFailed("topic out", 3, "why")
+    assert kind(failed) is PERMANENT
+    failed.__cause__ = postgres(state)
+    assert kind(failed) is expected
 
 
 def test_what_was_only_being_handled_is_no_cause() -> None:

@@ -68,7 +68,7 @@ def test_groups_and_their_keys() -> None:
         (("sorce",), "unknown key; nearest: source"),
         (("source", "kafka", "topics"), "unknown key; nearest: source.kafka.topic"),
         (("source", "Format"), "unknown key; nearest: source.format"),
-        (("source", "topic"), "unknown key here; known as source.kafka.topic and dead_letters.kafka.topic"),
+        (("source", "topic"), "unknown key here; known as source.kafka.topic and source.late.to.kafka.topic"),
         (("trigger", "zzz"), "unknown key; known here: every, available_now, once"),
     ],
 )

@@ -17,8 +17,8 @@ TRANSIENT, PERMANENT, DATA = Kind.TRANSIENT, Kind.PERMANENT, Kind.DATA
         ("40000 40001 40003 40P01 55006 55P03", TRANSIENT),
         ("53000 53100 53200 53300 57000 57014 57P01 57P02 57P03 57P05", TRANSIENT),
         ("25006 25P03 25P04", TRANSIENT),
-        ("22000 22001 22003 22021 22P02 22P04 23502 23503 23505 23514 23P01 40002 44000 54000", DATA),
-        ("08004 25P02 28000 28P01 3D000 0A000 42501 42601 42703 42P01 53400 54001 54011 57P04 P0001 XX000", PERMANENT),
+        ("22000 22001 22003 22021 22P02 22P04 23502 23503 23505 23514 23P01 40002 44000 54000 P0001", DATA),
+        ("08004 25P02 28000 28P01 3D000 0A000 42501 42601 42703 42P01 53400 54001 54011 57P04 P0002 XX000", PERMANENT),
         ("99999 5 zz", PERMANENT),
     ],
 )
@@ -53,6 +53,7 @@ def test_the_client_knows_more_than_the_code() -> None:
 
 
 ERRORS = "org.apache.kafka.common.errors."
+DELTA = "org.apache.spark.sql.delta"
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,7 @@ ERRORS = "org.apache.kafka.common.errors."
         ([f"{ERRORS}SaslAuthenticationException", f"{ERRORS}ApiException"], PERMANENT),
         (["java.net.ConnectException", "java.net.SocketException", "java.io.IOException"], TRANSIENT),
         (["java.net.SocketTimeoutException", "java.io.InterruptedIOException"], TRANSIENT),
+        (["io.delta.exceptions.ConcurrentAppendException", f"{DELTA}.DeltaConcurrentModificationException"], TRANSIENT),
         (["java.net.UnknownHostException", "java.io.IOException"], TRANSIENT),
         (["org.apache.kafka.common.KafkaException", "java.lang.RuntimeException"], None),
         (["java.lang.IllegalStateException", "java.lang.RuntimeException"], None),

@@ -203,7 +203,7 @@ def test_what_is_wrong_with_several_layers_is_told_together(folder: Path) -> Non
     ("override", "hint"),
     [
         ("source.kafka.topik=x", "unknown key; nearest: source.kafka.topic"),
-        ("source.topic=x", "known as source.kafka.topic and dead_letters.kafka.topic"),
+        ("source.topic=x", "known as source.kafka.topic and source.late.to.kafka.topic"),
         ("source.kafka.failOnDataLoss=maybe", "unknown key; known here: topic, topic_pattern"),
         ("scaling.max_offsets_per_trigger=-5", "at least 1"),
         ("scaling.coalesce=0", "at least 1"),

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ from chispa import assert_df_equality
 from pyspark.sql import SparkSession
 
 from jobs.core.errors import LedgerMismatch
-from jobs.core.ledger import LEDGER, SEGMENT, Counts, Entry, Ledger, read
+from jobs.core.ledger import LEDGER, SEGMENT, Counts, Entry, Ledger, read, telling
 
 ENTRY = Entry("batch", "join", "q1", 0, "[null]", "[1]", Counts(3, 1, 1, 1, 0), "2026-01-01T00:00:00", {"FUTURE": 1})
 
@@ -27,20 +27,41 @@ def batch(number: int) -> Entry:
 
 def test_a_record_is_read_back_whole(spark: SparkSession, tmp_path: Path) -> None:
     ledger(spark, tmp_path, ENTRY)
-    row = (0, "batch", "join", "q1", 0, "[null]", "[1]", (3, 1, 1, 1, 0, 0), {"FUTURE": 1}, {}, "2026-01-01T00:00:00")
+    row = (
+        0,
+        "batch",
+        "join",
+        "q1",
+        0,
+        "[null]",
+        "[1]",
+        (3, 1, 1, 1, 0, 0, 0, 0, 0, 0),
+        {"FUTURE": 1},
+        {},
+        "2026-01-01T00:00:00",
+    )
     assert_df_equality(
         read(spark, str(tmp_path / "ledger")), spark.createDataFrame([row], LEDGER), ignore_nullable=True
     )
 
 
+def test_a_record_from_before_there_was_an_outcome_is_read(spark: SparkSession, tmp_path: Path) -> None:
+    made = ledger(spark, tmp_path)
+    (tmp_path / "ledger").mkdir()
+    whole = {"seq": 0, **asdict(ENTRY), "counts": {"read": 3, "written": 1, "filtered": 1, "dead_letters": 1}}
+    (tmp_path / "ledger" / f"{0:020d}.json").write_text(json.dumps(whole))
+    assert ledger(spark, tmp_path).entries() == [ENTRY]
+    assert [(row.counts.duplicate, row.counts.late) for row in read(spark, made.path).collect()] == [(None, None)]
+
+
 def test_who_is_told_hears_of_what_was_written(spark: SparkSession, tmp_path: Path) -> None:
     told: list[Entry] = []
-    made = Ledger(spark, str(tmp_path / "ledger"), told.append)
+    made = Ledger(spark, str(tmp_path / "ledger"), telling(told.append, told.append))
     made.append(ENTRY)
     (tmp_path / "ledger" / f"{1:020d}.json").touch()  # another writer's
     with pytest.raises(LedgerMismatch):
         made.append(batch(1))
-    assert told == [ENTRY]
+    assert told == [ENTRY, ENTRY]
 
 
 def test_a_new_ledger_object_knows_the_last_batch(spark: SparkSession, tmp_path: Path) -> None:

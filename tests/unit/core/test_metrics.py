@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
@@ -53,6 +54,22 @@ def test_a_batch_is_counted_by_outcome_and_reason() -> None:
         'patterns_dead_letters_total{job="join",reason="FUTURE"} 1.0',
         'patterns_batches_total{job="join"} 1.0',
         'patterns_last_progress_timestamp_seconds{job="join"} 1.767225605e+09',
+    ]
+
+
+def test_dead_letters_count_as_they_are_sent_though_redriven_ones_leave_the_ledger_s_sum() -> None:
+    metrics = Metrics("join", at(0, 5))
+    counts = Counts(9, 4, 0, dead_letters=-2, duplicate=2, redriven=4, rejected_again=1)
+    metrics.batch(replace(BATCH, counts=counts, reasons={"FUTURE": 3}))
+    assert counts.balanced()
+    assert shown(metrics, "patterns_records_total", "patterns_dead_letters_total") == [
+        'patterns_records_total{job="join",outcome="read"} 9.0',
+        'patterns_records_total{job="join",outcome="written"} 4.0',
+        'patterns_records_total{job="join",outcome="dead_letters"} 3.0',
+        'patterns_records_total{job="join",outcome="duplicate"} 2.0',
+        'patterns_records_total{job="join",outcome="redriven"} 4.0',
+        'patterns_records_total{job="join",outcome="rejected_again"} 1.0',
+        'patterns_dead_letters_total{job="join",reason="FUTURE"} 3.0',
     ]
 
 
@@ -130,6 +147,14 @@ def test_retries_and_breakers_by_dependency() -> None:
         'patterns_breaker_state{dependency="http",job="join"} 0.0',
     ):
         assert line in text.splitlines()
+
+
+def test_an_error_budget_is_spent_or_not() -> None:
+    metrics = Metrics("join", at(0))
+    assert 'patterns_error_budget_spent{job="join"}' not in generate_latest(metrics.registry).decode()
+    for is_spent in (True, False):
+        metrics.budget(is_spent)
+        assert shown(metrics, "patterns_error_budget") == ['patterns_error_budget_spent{job="join"} 1.0'] * is_spent
 
 
 def test_a_reference_table_is_asked_at_each_scrape() -> None:

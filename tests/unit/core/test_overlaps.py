@@ -9,8 +9,9 @@ from _configs import VALID, config, told
 
 from jobs.core.config import shared_checkpoints
 from jobs.core.errors import Problem
-from jobs.core.overlaps import overlap
+from jobs.core.overlaps import overlap, shared_redrives
 
+REDRIVE = "dead_letters.redrive={topic: orders.again, parking_topic: orders.parked}"
 WAIT = "join={on_miss: wait, wait_for: 1h, parked: data/parked}"
 
 
@@ -34,6 +35,84 @@ WAIT = "join={on_miss: wait, wait_for: 1h, parked: data/parked}"
             "dead_letters.kafka.topic",
             "orders.dead",
             "(orders.*)",
+        ),
+        (
+            ["sink={delta: null, kafka: {topic: orders}}"],
+            "sink.kafka.topic",
+            "orders",
+            "a topic that the source does not read (orders)",
+        ),
+        (
+            [REDRIVE, "dead_letters.redrive.topic=orders"],
+            "dead_letters.redrive.topic",
+            "orders",
+            "a topic that the source does not read (orders)",
+        ),
+        (
+            ["sink={delta: null, kafka: {topic_column: name, topics: [a, orders]}}"],
+            "sink.kafka.topics.1",
+            "orders",
+            "a topic that the source does not read (orders)",
+        ),
+        (
+            ["sink={delta: null, kafka: {topic: orders.dead}}"],
+            "dead_letters.kafka.topic",
+            "orders.dead",
+            "a topic apart from sink.kafka.topic (orders.dead)",
+        ),
+        (
+            ["source.event_time=ordered_at", "source.late={max_lateness: 10m, to: {kafka: {topic: orders.dead}}}"],
+            "dead_letters.kafka.topic",
+            "orders.dead",
+            "a topic apart from source.late.to.kafka.topic (orders.dead)",
+        ),
+        (
+            ["source.event_time=ordered_at", "source.late={max_lateness: 10m, to: {kafka: {topic: orders}}}"],
+            "source.late.to.kafka.topic",
+            "orders",
+            "a topic that the source does not read (orders)",
+        ),
+        (
+            ["source.event_time=ordered_at", "source.late={max_lateness: 10m, to: {delta: {path: data/enriched}}}"],
+            "source.late.to.delta.path",
+            "data/enriched",
+            "a folder apart from sink.delta.path (data/enriched)",
+        ),
+        (
+            ["sink={delta: null, kafka: {topic_column: name, topics: [a, a]}}"],
+            "sink.kafka.topics.0",
+            "a",
+            "a topic apart from sink.kafka.topics.1 (a)",
+        ),
+        (
+            [REDRIVE, "source.kafka.topic=[a, orders.parked]"],
+            "dead_letters.redrive.parking_topic",
+            "orders.parked",
+            "a topic that the source does not read (orders.parked)",
+        ),
+        (
+            [REDRIVE, "source.kafka={topic: null, topic_pattern: .*again}"],
+            "dead_letters.redrive.topic",
+            "orders.again",
+            "a topic that the source does not read (.*again)",
+        ),
+        (
+            [REDRIVE, "dead_letters.redrive.topic=orders.dead"],
+            "dead_letters.redrive.topic",
+            "orders.dead",
+            "a topic apart from dead_letters.kafka.topic (orders.dead)",
+        ),
+        (
+            [REDRIVE, "dead_letters.redrive.parking_topic=orders.dead"],
+            "dead_letters.redrive.parking_topic",
+            "orders.dead",
+            "a topic apart from dead_letters.kafka.topic (orders.dead)",
+        ),
+        (
+            [REDRIVE, "dead_letters.redrive.parking_topic=orders.again"],
+            "dead_letters.redrive.parking_topic",
+            "orders.again",
+            "a topic apart from dead_letters.redrive.topic (orders.again)",
         ),
         (
             ["checkpoint=data/enriched"],
@@ -151,4 +230,20 @@ def test_a_checkpoint_does_not_lie_in_another_jobs_sink(tmp_path: Path) -> None:
     two = config(tmp_path, "sink.delta.path=data/elsewhere/sink", "checkpoint=data/two")
     assert shared_checkpoints({"one.yaml": one, "two.yaml": two}) == [
         Problem("checkpoint", "data/elsewhere", "a folder of its own; two.yaml has it as sink.delta.path", "one.yaml")
+    ]
+
+
+def test_a_redrive_topic_belongs_to_one_job(tmp_path: Path) -> None:
+    one = config(tmp_path, REDRIVE)
+    apart = config(tmp_path, "dead_letters.redrive={topic: two.again, parking_topic: two.parked}")
+    reader = config(tmp_path, "source.kafka.topic=orders.again")
+    parker = config(tmp_path, "dead_letters.redrive={topic: three.again, parking_topic: orders.parked}")
+    topic, parking = "dead_letters.redrive.topic", "dead_letters.redrive.parking_topic"
+    assert shared_redrives({"one.yaml": one, "two.yaml": apart}) == [], "a topic of dead letters may be shared"
+    assert shared_redrives({"one.yaml": one, "two.yaml": reader}) == [
+        Problem(topic, "orders.again", "a topic of its own; two.yaml uses it as source.kafka", "one.yaml")
+    ]
+    assert shared_redrives({"one.yaml": one, "two.yaml": parker}) == [
+        Problem(parking, "orders.parked", f"a topic of its own; two.yaml uses it as {parking}", "one.yaml"),
+        Problem(parking, "orders.parked", f"a topic of its own; one.yaml uses it as {parking}", "two.yaml"),
     ]

@@ -32,6 +32,14 @@ def test_a_recovery_is_recorded_with_both_queries(
     assert replace(made, query_id="") == expected
 
 
+def test_the_newest_event_time_goes_on_but_where_all_is_read_again(tmp_path: Path) -> None:
+    last = replace(LAST, note={"newest_event_time": "2026-01-01T12:00:00.000000+00:00", "reference_version": "v1"})
+    for how, at, kept in (("from-ledger", LAST.end, True), ("reprocess", None, False)):
+        made = record(config(tmp_path).recovering(how), last, at, END, NOON)
+        own = {"how": how, "from_query": "q1", "in_doubt_until": END}
+        assert made.note == {**own, **({"newest_event_time": last.note["newest_event_time"]} if kept else {})}
+
+
 def test_doubt_that_an_earlier_recovery_left_is_kept(tmp_path: Path) -> None:
     before = replace(LAST, note={"in_doubt_until": '[{"t": {"0": 4, "1": 6}}]'})
     made = record(config(tmp_path).recovering("from-ledger"), before, LAST.end, END, NOON)

@@ -10,6 +10,7 @@ import pytest
 
 from jobs.core import runner
 from jobs.core.errors import DependencyMissing
+from jobs.core.values import Duration
 from jobs.stream_table_join import Config, start
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
@@ -93,3 +94,49 @@ def test_in_json_a_failure_is_a_line_of_the_log(
     assert told["msg"] == f"{type(failure).__name__}: {failure}"
     assert told["context"] == {"job": "stream_table_join", "exit_code": str(code)}
     assert ("exception" in told) is (code == 1)
+
+
+class Job:
+    """A running job that does not end."""
+
+    stops = 0
+
+    def request_stop(self) -> None:
+        self.stops += 1
+
+
+@pytest.fixture
+def forced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    said: list[str] = []
+    monkeypatch.setattr(runner, "force", lambda number, why: said.append(f"{number}: {why}"))
+    return said
+
+
+def test_one_signal_to_each_process_asks_once_and_a_second_forces(forced: list[str]) -> None:
+    job: Any = Job()
+    end = runner.EndBetweenBatches(job, Duration("1h"))
+    end.hear("here", 2)
+    end.hear("in the JVM", 2)
+    assert (job.stops, forced) == (1, [])
+    end.hear("in the JVM", 2)
+    assert (job.stops, forced) == (1, ["2: second signal"])
+    end.done()
+
+
+def test_past_the_limit_it_is_forced(forced: list[str]) -> None:
+    job: Any = Job()
+    end = runner.EndBetweenBatches(job, Duration("1ms"))
+    end.hear("here", 15)
+    assert end._late
+    end._late.join(10)
+    assert forced == ["15: not ended within 1ms"]
+
+
+def test_a_job_that_ended_in_time_is_not_forced(forced: list[str]) -> None:
+    job: Any = Job()
+    end = runner.EndBetweenBatches(job, Duration("50ms"))
+    end.hear("here", 15)
+    end.done()
+    assert end._late
+    end._late.join(10)
+    assert forced == []

@@ -34,3 +34,16 @@ def test_jars_are_for_sessions_that_no_spark_submit_started(monkeypatch: pytest.
     assert session._local_jars() == {"spark.jars": "a.jar,b.jar"}
     monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
     assert session._local_jars() == {}
+
+
+def test_a_setting_holds_for_as_long_as_it_is_asked_to(spark: SparkSession) -> None:
+    key, seen = "spark.sql.adaptive.enabled", []
+
+    def fail() -> None:
+        with session.overridden(spark, key, "false"):
+            seen.append(spark.conf.get(key))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert [*seen, spark.conf.get(key)] == ["false", "true"]

@@ -40,4 +40,9 @@ def test_a_ledger_goes_where_the_config_says() -> None:
 def test_all_folders_of_a_job(tmp_path: Path) -> None:
     paths = {name: str(tmp_path / name) for name in ("out", "dead")}
     whole = config({"parquet": {"path": paths["out"]}}, dead_letters={"delta": {"path": paths["dead"]}})
-    assert folders(whole) == ["data/cp", paths["out"], paths["dead"], f"{paths['out']}/_ledger/join"]
+    assert folders(whole) == [
+        paths["out"],
+        paths["dead"],
+        f"{paths['out']}/_ledger/join",
+        f"{paths['out']}/_ledger/join.lease",
+    ]

@@ -6,7 +6,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.core.config import Scaling
-from jobs.core.stream import spread
+from jobs.core.sinks.scaled import spread
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,49 @@
+"""Checks of where rows go beside tables: the topics and columns of a sink in Kafka, and the side output of late records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from jobs.core.problems import Finding
+
+if TYPE_CHECKING:
+    from jobs.core.config import KafkaSink, Source
+
+EVENT_ID = "event_id"
+OURS = "patterns-"  # begins the names of headers of our own
+JSON = "json"
+
+
+def routes(given: KafkaSink) -> Iterator[Finding]:
+    """One topic, or a column that names one of several; headers that are not ours."""
+    if bool(given.topic) == bool(given.topic_column):
+        yield Finding((), "exactly one of topic, topic_column")
+    if given.topic_column and not given.topics:
+        yield Finding(("topics",), "required with topic_column: the topics that it may name")
+    if given.topics and not given.topic_column:
+        yield Finding(("topics",), "only with topic_column")
+    if len(set(given.key)) < len(given.key):
+        yield Finding(("key",), "each column once")
+    for name in given.headers:
+        if name == EVENT_ID or name.startswith(OURS):
+            yield Finding(("headers", name), f"another name: {EVENT_ID} and what begins with {OURS} are the job's own")
+
+
+def late(given: Source) -> Iterator[Finding]:
+    """Only where an event time is decoded, and with it the future is bounded."""
+    if given.late and not given.decoded:
+        yield Finding(("late",), "only where records are decoded: source.kafka or source.file")
+    elif given.late and not given.event_time:
+        yield Finding(("event_time",), "required with late: the column that says when an event happened")
+
+
+def columns(given: KafkaSink) -> dict[tuple[str, ...], str]:
+    """Output columns that the settings name, by where they do."""
+    named: dict[tuple[str, ...], str | None] = {
+        ("topic_column",): given.topic_column,
+        **{("key", str(number)): name for number, name in enumerate(given.key)},
+        **{("headers", header): name for header, name in given.headers.items()},
+        ("value",): None if given.value == JSON else given.value,
+    }
+    return {("sink", "kafka", *path): name for path, name in named.items() if name}

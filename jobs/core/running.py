@@ -1,0 +1,171 @@
+"""A running job: one query, its ticker, and an end between batches.
+
+Batches and ticks share one lock, so nothing changes under a batch; `foreachBatch` does not fire on an idle topic, ticks do.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from threading import Event
+from typing import Any
+
+from pyspark.errors import StreamingQueryException
+from pyspark.sql import DataFrame
+from pyspark.sql.streaming import StreamingQuery
+
+from jobs.core import logs
+from jobs.core.batch import MicroBatch
+from jobs.core.causes import Namer
+from jobs.core.errors import StoppedWaiting
+from jobs.core.guard import Guard
+from jobs.core.lease import Lease
+from jobs.core.retry import is_transient
+from jobs.core.watch import Watch
+
+Tick = Callable[[], None]
+TICK_S = 0.5
+log = logging.getLogger(__name__)
+
+
+class Stopping(Exception):
+    """Raised inside a batch that has not begun yet when the job is asked to end."""
+
+
+class Running:
+    """A started job; `wait` returns when it ended as asked, and raises what ended it otherwise."""
+
+    def __init__(
+        self,
+        batch: MicroBatch,
+        lease: Lease,
+        guard: Callable[[Event], Guard],
+        watch: Watch,
+        ticks: Sequence[Tick],
+        releases: Sequence[Tick] = (),
+        checks: Sequence[Tick] = (),
+        named: Namer = lambda failure: failure,
+    ) -> None:
+        """`releases` are due once more at the end, and `checks`, which are due after each batch, too."""
+        self.batch, self.watch, self._lease, self._named = batch, watch, lease, named
+        self._checks, self._last = list(checks), [*releases, *checks]
+        self._ticks = [*ticks, *self._last]
+        self.query: StreamingQuery
+        self._lock = threading.Lock()
+        self._stopping = Event()
+        self._guard = guard(self._stopping)
+        self._failure: BaseException | None = None
+        self._ticker = threading.Thread(target=self._tick_until_stopped, name="ticker", daemon=True)
+
+    def begin(self, writer: Any) -> Running:
+        """Raises ConfigError where the port to watch it at cannot be had."""
+        self.watch.start(self._stopping.is_set)
+        self._again = writer.foreachBatch(self._run).start
+        try:
+            self.query = self._again()
+        except BaseException:
+            self.watch.stop()
+            raise
+        self._ticker.start()
+        return self
+
+    @property
+    def stop_requested(self) -> bool:
+        return self._stopping.is_set()
+
+    def request_stop(self) -> None:
+        """Asks for an end between batches; returns at once."""
+        self._stopping.set()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Until the query ends (True) or the time is up (False). Raises what made it fail."""
+        waited = 0.0
+        while not self._ended():
+            if timeout_s is not None and waited >= timeout_s:
+                return False
+            waited += TICK_S
+        self._finish()
+        return True
+
+    def stop(self) -> None:
+        """Ends between batches and waits for it."""
+        self.request_stop()
+        self.wait()
+
+    def _ended(self) -> bool:
+        if self._stopping.is_set():
+            with self._lock:
+                self.query.stop()
+            return True
+        try:
+            waiting: Any = self.query  # PySpark takes fractions of a second, its types say it does not
+            return bool(waiting.awaitTermination(TICK_S))
+        except StreamingQueryException as failure:
+            return not self._goes_on(failure)
+
+    def _goes_on(self, failure: StreamingQueryException) -> bool:
+        """Whether the query was started again: between batches, the source was away for longer than Spark waits."""
+        if self._stopping.is_set() and self._failure is None:  # a batch that did not begin, as the job is to end
+            return False
+        cause = self._failure or self._named(failure)
+        if self._failure is not None or not is_transient(cause):
+            self._failure = cause
+            return False
+        with suppress(StoppedWaiting):
+            self._guard.give_up(failure)
+            self.batch.in_doubt = True
+            self.query = self._again()
+        return True
+
+    def _finish(self) -> None:
+        self._stopping.set()
+        self._ticker.join()
+        if self._failure is None:
+            self._tick(self._last)
+        self.watch.stop()
+        self._lease.give_back()
+        if self._failure is not None:
+            raise self._named(self._failure)
+
+    def _run(self, records: DataFrame, batch_id: int) -> None:
+        while not self._lock.acquire(timeout=0.1):
+            if self._stopping.is_set():
+                raise Stopping
+        try:
+            if self._stopping.is_set():
+                raise Stopping
+            with logs.fields(query_id=_query_id(records), batch_id=str(batch_id)):
+                self._guard(lambda: self._one(records, batch_id))
+                for check in self._checks:
+                    check()
+        except (Stopping, StoppedWaiting):
+            raise
+        except BaseException as failure:
+            self._failure = self._failure or failure
+            raise
+        finally:
+            self._lock.release()
+
+    def _one(self, records: DataFrame, batch_id: int) -> None:
+        self._lease.check()
+        self.batch.run(records, batch_id)
+
+    def _tick_until_stopped(self) -> None:
+        while not self._stopping.wait(TICK_S):
+            with self._lock:
+                self._tick(self._ticks)
+
+    def _tick(self, ticks: Sequence[Tick]) -> None:
+        try:
+            for tick in ticks:
+                tick()
+        except Exception as failure:  # whatever it is, it has to end the job, not the ticker alone
+            self._failure = failure
+            self._stopping.set()
+
+
+def _query_id(records: DataFrame) -> str:
+    """As Spark keeps it for the thread that runs the batch: known before `start` has returned."""
+    return str(records.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId"))

@@ -1,0 +1,169 @@
+"""Named points of a job that runs as a process of its own, and what happens to it there. The job's own code knows of none.
+
+A fault is armed by a file under the point's name, before the job starts or while it runs; the first one to reach the point
+takes the file away, so a fault happens once.
+
+| act | what happens |
+| --- | --- |
+| kill | SIGKILL to the JVM and all below it |
+| stop | SIGSTOP to the same: the job stands at the point until SIGCONT |
+| hold | the thread alone waits at the point until `release`; the process hears signals |
+| fail | the point raises a failure that may pass |
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from _lib.processes import Process, until
+from pyspark.sql import DataFrame
+
+from jobs.core import dead_letters
+from jobs.core.batch import MicroBatch
+from jobs.core.ledger import Ledger
+from jobs.core.ledger_postgres import PostgresLedger
+from jobs.core.reference import ReferenceTable
+from jobs.core.sinks import Mark, commits, copying
+from jobs.core.sinks.postgres import PostgresSink
+from jobs.core.sinks.tables import DeltaTableSink
+from jobs.core.sinks.topics import KafkaSink
+
+FOLDER = "PATTERNS_FAULTS"  # the variable that names the folder of armed faults
+HELD_S = 600
+Act = Literal["kill", "stop", "hold", "fail"]
+Call = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Before or after a function of the job."""
+
+    owner: Any
+    name: str
+    after: bool = False
+    when: Callable[..., bool] = lambda *_: True
+
+
+POINTS = {
+    "before_write": [Place(MicroBatch, "run")],
+    "written": [Place(sink, "append", after=True) for sink in (DeltaTableSink, PostgresSink, KafkaSink)],
+    "write_open": [Place(commits, "_entitled", after=True)],
+    "before_move": [Place(PostgresSink, "move")],
+    "in_transaction": [Place(PostgresSink, "move", after=True)],
+    "before_dead_letters": [Place(dead_letters, "send")],
+    "after_dead_letters": [Place(dead_letters, "send", after=True)],
+    "before_ledger": [Place(Ledger, "append"), Place(PostgresLedger, "append")],
+    "after_ledger": [Place(Ledger, "append", after=True), Place(PostgresLedger, "append", after=True)],
+    "in_swap": [Place(ReferenceTable, "_load", after=True, when=lambda table, *_: hasattr(table, "_current"))],
+}
+HALF_SENT = "half_sent"  # every other record of the batch is in the sink's topic
+SEND: Call = copying.send
+MID_COPY = "mid_copy"  # the first half of a COPY's rows is on its way to PostgreSQL
+
+
+def install(root: int) -> None:
+    """In the job's driver, before it starts. `root` is the process under which all of the job's run."""
+    (_folder() / "root").write_text(str(root))
+    for point, places in POINTS.items():
+        for place in places:
+            setattr(place.owner, place.name, _wrapped(getattr(place.owner, place.name), place, point))
+    copying.send = send_halved  # type: ignore[assignment]
+    KafkaSink.append = _in_halves(KafkaSink.append)  # type: ignore[method-assign]
+
+
+def arm(folder: Path, point: str, act: Act) -> None:
+    """The next time that the job gets to the point."""
+    assert point in POINTS or point in (MID_COPY, HALF_SENT), point
+    draft = folder / f".{point}"
+    draft.write_text(act)
+    draft.rename(folder / point)
+
+
+def release(folder: Path, point: str) -> None:
+    """What was held there goes on."""
+    (folder / f"{point}.hit").unlink()
+
+
+def was_hit(folder: Path, point: str) -> bool:
+    return (folder / f"{point}.hit").exists() and not (folder / point).exists()
+
+
+def reach(point: str) -> None:
+    """Called at each point."""
+    taken = _folder() / f"{point}.hit"
+    try:
+        (_folder() / point).rename(taken)
+    except FileNotFoundError:
+        return
+    _act(taken.read_text(), point)
+
+
+def _act(act: str, point: str) -> None:
+    if act == "fail":
+        raise ConnectionResetError(f"a fault at {point}")
+    if act == "hold":
+        until(lambda: not (_folder() / f"{point}.hit").exists(), HELD_S)
+        return
+    job = Process(int((_folder() / "root").read_text()), "")
+    job.signal(signal.SIGKILL if act == "kill" else signal.SIGSTOP)
+
+
+def _folder() -> Path:
+    return Path(os.environ[FOLDER])
+
+
+def _wrapped(original: Call, place: Place, point: str) -> Call:
+    def reaching(*arguments: Any, **named: Any) -> Any:
+        reached = place.when(*arguments)
+        if reached and not place.after:
+            reach(point)
+        result = original(*arguments, **named)
+        if reached and place.after:
+            reach(point)
+        return result
+
+    return reaching
+
+
+def _in_halves(original: Call) -> Call:
+    def append(sink: KafkaSink, rows: DataFrame, mark: Mark) -> None:
+        if (_folder() / HALF_SENT).exists():
+            original(sink, rows.filter("_offset % 2 = 0"), mark)
+            reach(HALF_SENT)
+        original(sink, rows, mark)
+
+    return append
+
+
+def send_halved(cursor: Any, *rest: Any) -> None:
+    """In place of `copying.send`; executors find it by its name, and the job's own function where it was."""
+    SEND(Halving(cursor), *rest)
+
+
+class Halving:
+    """A cursor whose COPY gets to a point between two halves of its rows."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    def copy_expert(self, statement: Any, rows: Any, size: int) -> None:
+        self._cursor.copy_expert(statement, Halves(rows), size)
+
+
+class Halves:
+    """What is read in two parts."""
+
+    def __init__(self, rows: Any) -> None:
+        self._rows, self._half = rows, rows.size() // 2
+
+    def read(self, size: int) -> bytes:
+        first, self._half = self._half, 0
+        if not first:
+            reach(MID_COPY)
+        found: bytes = self._rows.read(first or size)
+        return found

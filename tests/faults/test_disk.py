@@ -1,0 +1,94 @@
+"""A full disk under checkpoint, Delta table and PostgreSQL: the error names the place, and once there is room nothing is lost.
+
+The disk is a small tmpfs, so these need root and a kernel that lets it mount one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _faults.case import ROW, Case
+from _faults.servers import Servers
+from _lib.processes import until
+from pyspark.sql import SparkSession
+
+from jobs.core.errors import NoSpace
+from jobs.stream_table_join import start
+
+SIZE_MB = 16
+
+
+class Disk:
+    """A file system that can be filled to its last block."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._ballast = path, path / "ballast"
+
+    def fill(self) -> None:
+        with contextlib.suppress(OSError), self._ballast.open("wb", buffering=0) as out:
+            while True:
+                out.write(bytes(4096))
+
+    def make_room(self) -> None:
+        self._ballast.unlink()
+
+
+@pytest.fixture
+def disk() -> Iterator[Disk]:
+    place = Path(tempfile.mkdtemp(prefix="stream-patterns-disk-"))  # where PostgreSQL's own user may go, too
+    place.chmod(0o755)
+    options = ["-o", f"size={SIZE_MB}m,mode=777", "tmpfs", str(place)]
+    mounted = subprocess.run(["mount", "-t", "tmpfs", *options], capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
+    yield Disk(place)
+    subprocess.run(["umount", "-l", str(place)], check=True)
+    place.rmdir()
+
+
+@pytest.mark.parametrize("what", ["checkpoint", "sink"])
+def test_a_full_disk_under_a_folder_of_the_job(cases: Callable[..., Case], disk: Disk, what: str) -> None:
+    case = cases("delta")
+    case.send(10)
+    case.drain()
+    shutil.move(case.path / what, disk.path / what)
+    (case.path / what).symlink_to(disk.path / what)
+    case.send(10)
+    disk.fill()
+    with pytest.raises(NoSpace, match=f"no space left under .*{case.path / what}"):
+        case.drain()
+    disk.make_room()
+    case.drain()
+    case.check()
+
+
+def test_a_full_disk_under_postgres(
+    cases: Callable[..., Case], servers: Servers, spark: SparkSession, disk: Disk
+) -> None:
+    case, place = cases("postgres"), disk.path / "tables"
+    place.mkdir()
+    shutil.chown(place, *(("nobody", "nogroup") if os.geteuid() == 0 else (None, None)))
+    servers.ask(f"CREATE TABLESPACE small LOCATION '{place}'")
+    servers.ask(f"DROP TABLE {case.table}")
+    servers.ask(f"CREATE TABLE {case.table} ({ROW}) TABLESPACE small")
+    disk.fill()
+    case.send(1500)
+    running: Any = start(spark, case.load(spark={"spark.sql.shuffle.partitions": "1"}))
+    try:
+        assert until(lambda: running._guard.breaker.state == "open", 60), "the breaker did not open"
+        assert case.batches() == 0
+        disk.make_room()
+        assert until(case.caught_up, 60), "it did not go on"
+    finally:
+        running.stop()
+    case.check()
+    servers.ask(f"DROP TABLE {case.table}")
+    servers.ask("DROP TABLESPACE small")

@@ -1,0 +1,85 @@
+"""What must fit together in a sink in Kafka, and in a bound on lateness."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from _configs import config, told
+
+COLUMNS = "a column of the schema: order_id, customer_id, amount, ordered_at, name, ref_amount"
+TO_KAFKA = "sink.delta=null"
+
+
+@pytest.mark.parametrize(
+    ("kafka", "path", "value", "hint"),
+    [
+        ("{}", "sink.kafka", "", "exactly one of topic, topic_column"),
+        ("{topic: a, topic_column: name, topics: [b]}", "sink.kafka", "", "exactly one of topic, topic_column"),
+        ("{topic_column: name}", "sink.kafka.topics", "", "required with topic_column: the topics that it may name"),
+        ("{topic: a, topics: [b]}", "sink.kafka.topics", "['b']", "only with topic_column"),
+        ("{topic: a b}", "sink.kafka.topic", "a b", "a topic's name"),
+        ("{topic: a, key: [name, name]}", "sink.kafka.key", "['name', 'name']", "each column once"),
+        ("{topic: a, headers: {event_id: name}}", "sink.kafka.headers.event_id", "name", "another name: event_id and"),
+        ("{topic: a, headers: {patterns-x: name}}", "sink.kafka.headers.patterns-x", "name", "begins with patterns-"),
+        ("{topic: a, key: [order_id, nope]}", "sink.kafka.key.1", "nope", COLUMNS),
+        ("{topic: a, headers: {x: nope}}", "sink.kafka.headers.x", "nope", COLUMNS),
+        ("{topic: a, value: nope}", "sink.kafka.value", "nope", COLUMNS),
+        ("{topic_column: nope, topics: [a]}", "sink.kafka.topic_column", "nope", COLUMNS),
+    ],
+)
+def test_what_a_sink_in_kafka_refuses(tmp_path: Path, kafka: str, path: str, value: str, hint: str) -> None:
+    found = told(tmp_path, TO_KAFKA, f"sink.kafka={kafka}")
+    assert found[:2] == (path, value)
+    assert hint in found[2]
+
+
+def test_what_it_takes(tmp_path: Path) -> None:
+    columns = "key: [order_id], headers: {customer: ref_amount, at: _topic}, value: name"
+    made = config(tmp_path, TO_KAFKA, f"sink.kafka={{topic_column: name, topics: [a, b], {columns}}}")
+    assert made.sink.kafka
+    assert made.sink.kafka.names == ["a", "b"]
+    assert made.sink.kafka.headers == {"customer": "ref_amount", "at": "_topic"}
+
+
+def test_it_needs_a_broker_and_records_do_not_wait_before_it(tmp_path: Path) -> None:
+    rate = ["source={kafka: null, schema: null, delta: {path: data/in}}", "dead_letters=null", "kafka=null"]
+    assert told(tmp_path, TO_KAFKA, "sink.kafka.topic=a", *rate)[0] == "kafka"
+    wait = "join={on_miss: wait, wait_for: 1h, parked: data/parked}"
+    path, _, hint = told(tmp_path, TO_KAFKA, "sink.kafka.topic=a", wait)
+    assert (path, hint) == ("join.on_miss", "keep or dead_letter: records cannot wait yet before a sink in Kafka")
+
+
+def test_what_names_no_topic_has_to_go_somewhere(tmp_path: Path) -> None:
+    delta = ["source={kafka: null, schema: null, delta: {path: data/in}}", "dead_letters=null"]
+    found = told(tmp_path, TO_KAFKA, "sink.kafka={topic_column: name, topics: [a]}", *delta)
+    assert found == ("dead_letters", "", "required with sink.kafka.topic_column: kafka.topic or delta.path")
+
+
+LATE = "source.late={max_lateness: 10m, to: {delta: {path: data/late}}}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "path", "hint"),
+    [
+        ([LATE], "source.event_time", "required with late: the column that says when an event happened"),
+        (["source.event_time=ordered_at", "source.late={max_lateness: 10m}"], "source.late.to", "required"),
+        (["source.event_time=ordered_at", "source.late={max_lateness: 10m, to: {}}"], "source.late.to", "exactly one"),
+        (["source.event_time=ordered_at", LATE, "source.late.max_lateness=0s"], "source.late.max_lateness", "a number"),
+        (
+            [LATE, "source={kafka: null, schema: null, delta: {path: data/in}}"],
+            "source.late",
+            "only where records are decoded: source.kafka or source.file",
+        ),
+    ],
+)
+def test_what_a_bound_on_lateness_needs(tmp_path: Path, overrides: list[str], path: str, hint: str) -> None:
+    found = told(tmp_path, *overrides)
+    assert found[0] == path
+    assert hint in found[2]
+
+
+def test_a_bound_on_lateness(tmp_path: Path) -> None:
+    made = config(tmp_path, "source.event_time=ordered_at", LATE).source.late
+    assert made
+    assert (made.max_lateness, made.to.delta and made.to.delta.path) == ("10m", "data/late")

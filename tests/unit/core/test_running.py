@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pyspark.errors import StreamingQueryException
+
+from jobs.core.errors import Loss, SourceLost, StoppedWaiting
+from jobs.core.running import Running
+
+
+class Query:
+    """Ends at once, with a failure or by itself."""
+
+    def __init__(self, cause: Exception | None, before: Callable[[], object] = lambda: None) -> None:
+        self._cause, self._before = cause, before
+
+    def awaitTermination(self, timeout: float) -> bool:
+        self._before()
+        if self._cause:
+            raise StreamingQueryException("the query failed") from self._cause
+        return True
+
+    def stop(self) -> None: ...
+
+
+def started(
+    causes: list[Exception | None], named: Any = lambda failure: failure, stops: bool = False, asked: bool = False
+) -> Any:
+    """A job whose queries end one after the other; `waited` has what was waited for in between."""
+    waited: list[str] = []
+
+    def give_up(failure: Exception) -> None:
+        waited.append(str(failure))
+        if stops:
+            running.request_stop()
+            raise StoppedWaiting("batch", "away")
+
+    queries = iter([Query(cause, lambda: asked and running.request_stop()) for cause in causes])
+    parts: Any = SimpleNamespace(
+        batch=SimpleNamespace(in_doubt=False), guard=SimpleNamespace(give_up=give_up), watch=SimpleNamespace()
+    )
+    parts.watch.start, parts.watch.stop = lambda stopping: None, lambda: None
+    lease: Any = SimpleNamespace(give_back=lambda: None)
+    running = Running(parts.batch, lease, lambda stopping: parts.guard, parts.watch, [], named=named)
+    writer = SimpleNamespace(start=lambda: next(queries))
+    running.begin(SimpleNamespace(foreachBatch=lambda run: writer))
+    return SimpleNamespace(running=running, waited=waited, batch=parts.batch)
+
+
+def test_a_query_whose_source_was_away_is_started_again() -> None:
+    job = started([TimeoutError("away"), TimeoutError("away"), None])
+    assert job.running.wait(10)
+    assert (len(job.waited), job.batch.in_doubt) == (2, True)
+
+
+def test_a_job_that_is_asked_to_end_meanwhile_ends() -> None:
+    job = started([TimeoutError("away")], stops=True)
+    assert job.running.wait(10)
+
+
+def test_a_batch_that_does_not_begin_as_the_job_is_to_end_is_no_failure() -> None:
+    job = started([ValueError("Stopping")], asked=True)
+    assert job.running.wait(10)
+    assert job.waited == []
+
+
+def test_what_will_not_pass_ends_the_job() -> None:
+    job = started([ValueError("odd")])
+    with pytest.raises(StreamingQueryException):
+        job.running.wait(10)
+    assert job.waited == []
+
+
+def test_what_has_a_better_name_ends_the_job_under_it() -> None:
+    lost = SourceLost([Loss("t", 0, "gone")], "Do this")
+    job = started([TimeoutError("away")], lambda failure: lost)
+    with pytest.raises(SourceLost):
+        job.running.wait(10)
+    assert job.waited == []

@@ -1,0 +1,97 @@
+"""The tools of the fault tests: what the verdict finds, and that a point is reached once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from _faults import points
+from _faults.verdict import Record, Row, problems
+
+GOOD = b'{"order_id": "o1", "customer_id": "c1"}'
+SENT = [Record("t", 0, 0, GOOD), Record("t", 0, 1, b"{"), Record("t", 0, 2, GOOD)]
+HEADERS = {
+    "kafka_dlt-original-topic": b"t",
+    "kafka_dlt-original-partition": bytes(4),
+    "kafka_dlt-original-offset": (1).to_bytes(8, "big"),
+}
+LETTER = Record("dead", 0, 0, b"{", HEADERS)
+FIRST, SECOND = (Row(("t", 0, offset), "o1", "c1", "gold", "v1") for offset in (0, 2))
+
+
+def told(rows: list[Row], letters: list[Record], end: int = 3) -> list[str]:
+    return problems(SENT, rows, letters, {"c1": {"gold"}}, {"0": end})
+
+
+@pytest.mark.parametrize(
+    ("rows", "letters", "said"),
+    [
+        ([FIRST, SECOND], [LETTER], []),
+        ([FIRST, SECOND], [LETTER, LETTER], []),
+        ([FIRST], [LETTER], ["1 records missing in the sink: 0/2"]),
+        ([FIRST, SECOND, SECOND], [LETTER], ["1 records more than once in the sink: 0/2"]),
+        (
+            [FIRST, SECOND, Row(("t", 0, 1), "o1", "c1", "gold", "v1")],
+            [LETTER],
+            ["1 records in the sink, and should not be: 0/1"],
+        ),
+        (
+            [FIRST, Row(("t", 0, 2), "o1", "c1", "lead", "v1")],
+            [LETTER],
+            ["1 records with wrong values in the sink: 0/2"],
+        ),
+        (
+            [FIRST, Row(("t", 0, 2), "o2", "c1", "gold", "v1")],
+            [LETTER],
+            ["1 records with wrong values in the sink: 0/2"],
+        ),
+        ([FIRST, SECOND], [], ["1 records missing in the dead letters: 0/1"]),
+        (
+            [FIRST, SECOND],
+            [Record("dead", 0, 0, b"}", HEADERS)],
+            ["1 records with other bytes in the dead letters: 0/1"],
+        ),
+    ],
+)
+def test_what_the_verdict_finds(rows: list[Row], letters: list[Record], said: list[str]) -> None:
+    assert told(rows, letters) == said
+
+
+def test_what_the_ledger_does_not_cover_yet_is_not_judged() -> None:
+    assert told([FIRST], [], end=1) == []
+
+
+@pytest.fixture
+def armed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(points.FOLDER, str(tmp_path))
+    points.arm(tmp_path, "written", "fail")
+    return tmp_path
+
+
+def test_a_fault_happens_once(armed: Path) -> None:
+    points.reach("before_write")
+    assert not points.was_hit(armed, "written")
+    with pytest.raises(ConnectionResetError, match="a fault at written"):
+        points.reach("written")
+    assert points.was_hit(armed, "written")
+    points.reach("written")
+
+
+def test_a_copy_is_halved(armed: Path) -> None:
+    points.arm(armed, points.MID_COPY, "fail")
+    halves, read = points.Halves(pa.BufferReader(b"abcdef")), []
+    read.append(halves.read(100))
+    with pytest.raises(ConnectionResetError):
+        halves.read(100)
+    read.append(halves.read(100))
+    assert read == [b"abc", b"def"]
+
+
+def test_places_before_and_after(armed: Path) -> None:
+    done: list[str] = []
+    place: Any = points.Place(None, "", after=True)
+    with pytest.raises(ConnectionResetError):
+        points._wrapped(lambda: done.append("it"), place, "written")()
+    assert done == ["it"]
