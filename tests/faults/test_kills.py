@@ -20,6 +20,12 @@ POINTS = {
     "postgres": ["mid_copy", "in_transaction", "before_dead_letters", "after_ledger"],
     "staged": ["mid_copy", "written", "in_transaction"],
 }
+MORE = {
+    ("delta", "before_write"),
+    ("delta", "after_dead_letters"),
+    ("postgres", "before_dead_letters"),
+    ("staged", "written"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +41,14 @@ def chains(cases: Callable[..., Case]) -> Callable[[str], Case]:
     return chain
 
 
-@pytest.mark.parametrize(("sink", "point"), [(sink, point) for sink in POINTS for point in POINTS[sink]])
+@pytest.mark.parametrize(
+    ("sink", "point"),
+    [
+        pytest.param(sink, point, marks=[long] if (sink, point) in MORE else [])
+        for sink in POINTS
+        for point in POINTS[sink]
+    ],
+)
 def test_a_kill_at_a_named_point(chains: Any, sink: str, point: str) -> None:
     case = chains(sink)
     case.send(20)
@@ -61,9 +74,7 @@ def test_a_kill_while_the_reference_table_is_swapped(chains: Any, sink: str) -> 
     assert case.mixed() == before
 
 
-@pytest.mark.parametrize(
-    ("sink", "kills"), [("delta", 2), ("postgres", 2), *(pytest.param(sink, 5, marks=long) for sink in SINKS)]
-)
+@pytest.mark.parametrize(("sink", "kills"), [("delta", 2), *(pytest.param(sink, 5, marks=long) for sink in SINKS)])
 def test_kills_at_random_under_load(chains: Any, sink: str, kills: int) -> None:
     """Each within seconds after the first batch of a start, while records come in."""
     case, pick = chains(sink), random.Random(SEED)

@@ -11,7 +11,7 @@ from _faults.servers import Servers
 
 from jobs.core.errors import SourceLost
 
-SINKS = pytest.mark.parametrize("case", ["delta", "postgres"], indirect=True)
+SINKS = pytest.mark.parametrize("case", ["delta", pytest.param("postgres", marks=pytest.mark.long)], indirect=True)
 
 
 def test_a_broker_that_is_not_there_at_the_start(cases: Callable[..., Case]) -> None:

@@ -14,7 +14,7 @@ def mode(folder: Path) -> int:
     return stat.S_IMODE(folder.stat().st_mode)
 
 
-@pytest.mark.parametrize("case", ["delta", "postgres"], indirect=True)
+@pytest.mark.parametrize("case", ["delta", pytest.param("postgres", marks=pytest.mark.long)], indirect=True)
 def test_sigterm_in_a_batch_lets_it_end_and_the_restart_repeats_nothing(case: Case) -> None:
     case.send(10)
     driver = case.start(written="stop")
