@@ -90,11 +90,18 @@ class Lease:
         self._thread.start()
 
     def check(self) -> None:
-        """Looks again where it was not renewed in time, as after a stop of the process. Raises LeaseLost."""
-        if self._clock() - self._renewed >= self._limits.ttl.seconds_total:
-            self._renew()
+        """By what is known already. Raises LeaseLost."""
         if self._lost:
             raise self._lost
+
+    def confirm(self) -> None:
+        """Looks again where it was not renewed in time, as after a stop of the process.
+
+        Raises LeaseLost, and what renewing raises where the lease's place is away: before a batch that may be tried again.
+        """
+        if self._clock() - self._renewed >= self._limits.ttl.seconds_total:
+            self._renew()
+        self.check()
 
     def loss(self) -> LeaseLost:
         """Whoever has it now, as an error."""

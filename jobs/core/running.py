@@ -71,10 +71,6 @@ class Running:
         self._ticker.start()
         return self
 
-    @property
-    def stop_requested(self) -> bool:
-        return self._stopping.is_set()
-
     def request_stop(self) -> None:
         """Asks for an end between batches; returns at once."""
         self._stopping.set()
@@ -149,7 +145,7 @@ class Running:
             self._lock.release()
 
     def _one(self, records: DataFrame, batch_id: int) -> None:
-        self._lease.check()
+        self._lease.confirm()
         self.batch.run(records, batch_id)
 
     def _tick_until_stopped(self) -> None:

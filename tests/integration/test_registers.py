@@ -72,7 +72,7 @@ def test_an_instance_that_stood_still_is_replaced_and_learns_of_it(registers: Re
     still._limits = QUICK
     still._renewed -= 1
     with pytest.raises(LeaseLost):
-        still.check()
+        still.confirm()
     still.give_back()
     taken.check()
     with pytest.raises(LeaseHeld):

@@ -140,10 +140,10 @@ def test_a_lease_that_was_not_renewed_in_time_is_looked_at_before_it_is_believed
     register = FakeRegister()
     lease = taken(register)
     register.seen = replace(HELD, epoch=2)
-    lease.check()  # it believes so, as it had renewed it
+    lease.confirm()  # it believes so, as it had renewed it
     time.pause(TTL_S)
     with pytest.raises(LeaseLost) as lost:
-        lease.check()
+        lease.confirm()
     assert str(lost.value) == (
         "job was taken over by process 1 of ann on h1, since monday, as register says; this instance writes nothing more"
     )
@@ -155,8 +155,20 @@ def test_a_lease_that_was_not_renewed_in_time_is_looked_at_before_it_is_believed
 def test_a_late_renewal_that_succeeds_is_enough(taken: Callable[..., Lease], time: Time) -> None:
     lease = taken(FakeRegister())
     time.pause(TTL_S)
-    lease.check()
-    lease.check()
+    lease.confirm()
+    lease.confirm()
+
+
+def test_where_its_place_is_away_only_a_batch_waits_for_it(taken: Callable[..., Lease], time: Time) -> None:
+    register = FakeRegister()
+    lease = taken(register)
+    register.failing = OSError("away")
+    time.pause(TTL_S)
+    lease.check()  # a tick asks nothing, and does not end the job
+    with pytest.raises(OSError, match="away"):
+        lease.confirm()
+    register.failing = None
+    lease.confirm()
 
 
 def test_the_thread_renews_and_finds_out_that_it_is_lost(taken: Callable[..., Lease], time: Time) -> None:
