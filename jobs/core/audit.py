@@ -162,10 +162,10 @@ def _parked(spark: SparkSession, config: JobConfig) -> DataFrame | None:
 
 
 def _lag(spark: SparkSession, config: JobConfig, entries: list[Entry]) -> int | None:
-    if not (config.source.kafka and config.kafka and entries):
+    batches = [entry for entry in entries if entry.kind == "batch"]
+    if not (config.source.kafka and config.kafka and batches):
         return None
-    last = [entry for entry in entries if entry.kind == "batch"][-1]
-    covered = json.loads(last.end)[0]
+    covered = json.loads(batches[-1].end)[0]
     now = kafka.spans(spark, config.kafka, sources.subscribed(spark, config))
     return sum(
         end - int(covered.get(topic, {}).get(str(partition), first))

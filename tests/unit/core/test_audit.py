@@ -2,16 +2,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.core.audit import Check, audit
+from jobs.core.audit import Check, _lag, audit
 from jobs.core.config import JobConfig
 from jobs.core.dead_letters import DEAD_LETTER
-from jobs.core.ledger import Counts, Entry, Ledger
+from jobs.core.ledger import Counts, Entry, Ledger, takeover
 
 SINK = "order_id STRING, _topic STRING, _partition INT, _offset BIGINT"
 FIRST = Entry("batch", "sized", "q1", 0, "[null]", '[{"logOffset": 0}]', Counts(2, 1, 0, 1, 0), "t0", {"FUTURE": 1})
@@ -142,3 +143,11 @@ def test_after_a_reprocess_what_it_has_read_so_far_counts(broken: Kept) -> None:
 
 def test_a_dead_letter_lost_in_a_reprocess_is_found(broken: Kept) -> None:
     assert broken(WRITTEN, [], OLD, ANEW, AGAIN) == [Check("dead letters: distinct records", 1, 0)]
+
+
+def test_a_job_that_was_killed_before_its_first_batch_has_no_lag_yet(spark: SparkSession, config: JobConfig) -> None:
+    """Its ledger has the start that took over, and no offsets."""
+    source = {"kafka": {"topic": "orders"}, "schema": "a STRING"}
+    whole = {**config.model_dump(exclude={"source"}, exclude_unset=True), "source": source}
+    settings = JobConfig.model_validate({**whole, "kafka": {"bootstrap_servers": "localhost:9"}})
+    assert _lag(spark, settings, [takeover("sized", 2, "process 1", datetime(2026, 1, 5))]) is None
