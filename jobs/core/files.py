@@ -106,23 +106,26 @@ class Folder:
 
     def _take_name(self, draft: str, name: str) -> bool:
         """Gives a draft its final name, unless that is taken. A rename of local files would replace what is there."""
-        if self._fs.getScheme() == "file":
-            with suppress(NotImplementedError):
-                return _linked(*(Path(str(self._fs.pathToFile(self._at(one)))) for one in (draft, name)))
+        is_local = self._fs.getScheme() == "file"
+        linked = (
+            _linked(*(Path(str(self._fs.pathToFile(self._at(one)))) for one in (draft, name))) if is_local else None
+        )
+        if linked is not None:
+            return linked
         return not self.exists(name) and bool(self._fs.rename(self._at(draft), self._at(name)))
 
     def _at(self, name: str) -> Any:
         return self._jvm.org.apache.hadoop.fs.Path(self._root, name) if name else self._root
 
 
-def _linked(draft: Path, name: Path) -> bool:
-    """A second name for a file, and for its checksum. Raises NotImplementedError where the file system has no links."""
+def _linked(draft: Path, name: Path) -> bool | None:
+    """Whether a file, and its checksum, got a second name; None where the file system has no links."""
     try:
         os.link(draft, name)
     except FileExistsError:
         return False
-    except OSError as failure:
-        raise NotImplementedError(str(draft.parent)) from failure
+    except OSError:
+        return None
     with suppress(OSError):  # a file without a checksum is read all the same
         checksum = name.with_name(f".{name.name}.crc")
         checksum.unlink(missing_ok=True)

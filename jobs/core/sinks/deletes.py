@@ -16,6 +16,33 @@ from jobs.core.config import PostgresSink as Target
 from jobs.core.postgres import identifier, listed
 
 FLAG = "_patterns_deleted"  # a column of the staging: whether a row deletes
+WRITE = """
+    WITH newest AS MATERIALIZED (
+        SELECT DISTINCT ON ({key}) {columns}, {flag} FROM {staging} {chosen} ORDER BY {key}, {newest}
+    ), forgotten AS (
+        DELETE FROM {table} held USING newest
+        WHERE newest.{flag} AND {held_is_it} AND (held.{version} IS NULL OR held.{version} <= newest.{version})
+    ), deleted AS (
+        INSERT INTO {memory} AS gone ({key}, {version})
+        SELECT {key}, {version} FROM newest
+        WHERE {flag} AND {version} IS NOT NULL AND NOT EXISTS (
+            SELECT FROM {table} held WHERE {held_is_it} AND held.{version} > newest.{version}
+        )
+        ON CONFLICT ({key}) DO UPDATE SET {version} = excluded.{version} WHERE gone.{version} <= excluded.{version}
+        RETURNING 1
+    ), written AS (
+        INSERT INTO {table} AS held ({columns})
+        SELECT {columns} FROM newest
+        WHERE NOT {flag} AND NOT EXISTS (
+            SELECT FROM {memory} gone
+            WHERE {gone_is_it} AND (newest.{version} IS NULL OR gone.{version} > newest.{version})
+        )
+        ON CONFLICT ({key}) DO UPDATE SET {values}
+        WHERE held.{version} IS NULL OR held.{version} <= excluded.{version}
+        RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM deleted) + (SELECT count(*) FROM written)
+"""
 
 
 def name(target: Target) -> str:
@@ -46,35 +73,8 @@ def write(
 
     Gives one row: how many of them did.
     """
-    asked = """
-        WITH newest AS MATERIALIZED (
-            SELECT DISTINCT ON ({key}) {columns}, {flag} FROM {staging} {chosen} ORDER BY {key}, {newest}
-        ), forgotten AS (
-            DELETE FROM {table} held USING newest
-            WHERE newest.{flag} AND {held_is_it} AND (held.{version} IS NULL OR held.{version} <= newest.{version})
-        ), deleted AS (
-            INSERT INTO {memory} AS gone ({key}, {version})
-            SELECT {key}, {version} FROM newest
-            WHERE {flag} AND {version} IS NOT NULL AND NOT EXISTS (
-                SELECT FROM {table} held WHERE {held_is_it} AND held.{version} > newest.{version}
-            )
-            ON CONFLICT ({key}) DO UPDATE SET {version} = excluded.{version} WHERE gone.{version} <= excluded.{version}
-            RETURNING 1
-        ), written AS (
-            INSERT INTO {table} AS held ({columns})
-            SELECT {columns} FROM newest
-            WHERE NOT {flag} AND NOT EXISTS (
-                SELECT FROM {memory} gone
-                WHERE {gone_is_it} AND (newest.{version} IS NULL OR gone.{version} > newest.{version})
-            )
-            ON CONFLICT ({key}) DO UPDATE SET {values}
-            WHERE held.{version} IS NULL OR held.{version} <= excluded.{version}
-            RETURNING 1
-        )
-        SELECT (SELECT count(*) FROM deleted) + (SELECT count(*) FROM written)
-    """
     values = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in columns if name not in target.key]
-    return sql.SQL(asked).format(
+    return sql.SQL(WRITE).format(
         table=identifier(target.table),
         memory=identifier(name(target)),
         staging=staging,

@@ -26,6 +26,38 @@ def test_an_existing_file_is_not_replaced_and_no_draft_stays(spark: SparkSession
     assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".crc")] == ["a"]
 
 
+def test_a_name_that_is_taken_in_that_very_moment_is_not_replaced(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(spark, str(tmp_path))
+    folder.write("a", "first")
+    monkeypatch.setattr(Folder, "exists", lambda *_: False)  # what a look just before it would have said
+    with pytest.raises(FileExistsError):
+        folder.write("a", "second")
+    assert folder.read("a") == "first"
+
+
+def test_a_file_system_without_links_takes_a_rename(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr("os.link", refuse)
+    folder = Folder(spark, str(tmp_path))
+    folder.write("a", "first")
+    with pytest.raises(FileExistsError):
+        folder.write("a", "second")
+    assert folder.read("a") == "first"
+
+
+def test_a_file_may_be_written_over(spark: SparkSession, tmp_path: Path) -> None:
+    folder = Folder(spark, str(tmp_path))
+    folder.replace("a", "first")
+    folder.replace("a", "second")
+    assert folder.read("a") == "second"
+
+
 def test_a_private_folder_is_its_owner_s_alone_and_one_that_is_there_stays(spark: SparkSession, tmp_path: Path) -> None:
     new, own = tmp_path / "a" / "new", tmp_path / "own"
     own.mkdir()
