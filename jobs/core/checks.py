@@ -29,7 +29,6 @@ if TYPE_CHECKING:
         KafkaSource,
         LeaseLimits,
         Postgres,
-        PostgresSink,
         Reference,
         Retry,
         Source,
@@ -180,17 +179,6 @@ def _is_time(path: tuple[str, ...], name: str, known: tuple[Field, ...]) -> list
 def _exists(path: tuple[str, ...], name: str, names: Iterable[str]) -> list[Finding]:
     names = list(names)
     return [] if name in names else [Finding(path, f"a column of the schema: {', '.join(names)}")]
-
-
-def upsert(given: PostgresSink) -> Iterator[Finding]:
-    """A key and a version where rows are replaced, and only there."""
-    for key, value in {"key": given.key, "version": given.version, "delete": given.delete}.items():
-        if given.mode == "upsert" and not value and key != "delete":
-            yield Finding((key,), "required with mode: upsert")
-        elif given.mode == "append" and value:
-            yield Finding((key,), "only with mode: upsert")
-    if len(set(given.key)) < len(given.key):
-        yield Finding(("key",), "each column once")
 
 
 def needs(config: JobConfig) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Checks of where rows go beside tables: the topics and columns of a sink in Kafka, and the side output of late records."""
+"""Checks of where rows go: keys of an upsert, topics and columns of a sink in Kafka, the side output of late records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jobs.core.problems import Finding
 
 if TYPE_CHECKING:
-    from jobs.core.config import KafkaSink, Source
+    from jobs.core.config import KafkaSink, PostgresSink, Source
 
 EVENT_ID = "event_id"
 OURS = "patterns-"  # begins the names of headers of our own
@@ -47,3 +47,14 @@ def columns(given: KafkaSink) -> dict[tuple[str, ...], str]:
         ("value",): None if given.value == JSON else given.value,
     }
     return {("sink", "kafka", *path): name for path, name in named.items() if name}
+
+
+def upsert(given: PostgresSink) -> Iterator[Finding]:
+    """A key and a version where rows are replaced, and only there."""
+    for key, value in {"key": given.key, "version": given.version, "delete": given.delete}.items():
+        if given.mode == "upsert" and not value and key != "delete":
+            yield Finding((key,), "required with mode: upsert")
+        elif given.mode == "append" and value:
+            yield Finding((key,), "only with mode: upsert")
+    if len(set(given.key)) < len(given.key):
+        yield Finding(("key",), "each column once")

@@ -14,6 +14,21 @@ from jobs.core import checks, checks_sinks, monitoring, overlaps
 from jobs.core.connections import Breaker, Findings, Kafka, KafkaSecurity, LeaseLimits, Postgres, Retry, Settings
 from jobs.core.errors import ConfigError, Problem
 from jobs.core.monitoring import ErrorBudget, Monitoring, Ready
+from jobs.core.outputs import (
+    ConsoleSink,
+    DeadLetters,
+    Deletes,
+    DeltaDeadLetters,
+    DeltaSink,
+    KafkaDeadLetters,
+    KafkaSink,
+    Letters,
+    MemorySink,
+    ParquetSink,
+    PostgresSink,
+    Redrive,
+    Sink,
+)
 from jobs.core.problems import Finding
 from jobs.core.values import (
     Bytes,
@@ -36,15 +51,28 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Breaker",
+    "ConsoleSink",
+    "DeadLetters",
+    "Deletes",
+    "DeltaDeadLetters",
+    "DeltaSink",
     "ErrorBudget",
     "Kafka",
+    "KafkaDeadLetters",
     "KafkaSecurity",
+    "KafkaSink",
     "LeaseLimits",
+    "Letters",
+    "MemorySink",
     "Monitoring",
+    "ParquetSink",
     "Postgres",
+    "PostgresSink",
     "Ready",
+    "Redrive",
     "Retry",
     "Settings",
+    "Sink",
 ]  # part of a config, whatever module they stand in
 
 Recover = Literal["from-ledger", "reprocess"]
@@ -66,6 +94,13 @@ class PathSource(Settings):
 
 class RateSource(Settings):
     rows_per_second: Count = 1
+
+
+class Late(Settings):
+    """Records whose event time lies so far behind the newest one go elsewhere."""
+
+    max_lateness: Duration
+    to: Letters
 
 
 class Source(Settings):
@@ -139,119 +174,6 @@ class Join(Settings):
 
     def findings(self) -> Findings:
         return checks.misses(self)
-
-
-class DeltaSink(Settings):
-    path: DataPath
-    partition_by: list[Column] = Field(default_factory=list)
-
-
-class ParquetSink(Settings):
-    path: DataPath
-    partition_by: list[Column] = Field(default_factory=list)
-
-
-class Deletes(Settings):
-    """Rows that take their key out of the table, instead of being written to it."""
-
-    when: Sql  # an SQL expression over the rows that the sink gets
-    drop: list[Column] = Field(default_factory=list)  # columns that are there for it alone, and not in the table
-
-
-class PostgresSink(Settings):
-    """A table that exists. Its ledger is in the same database."""
-
-    table: TableName
-    mode: Literal["append", "upsert"] = "append"
-    key: list[Column] = Field(default_factory=list)  # upsert: the columns of a unique index
-    version: Column | None = None  # upsert: a row with an older one never replaces a newer one
-    delete: Deletes | None = None  # upsert
-
-    def findings(self) -> Findings:
-        return checks.upsert(self)
-
-
-class KafkaSink(Settings):
-    """Topics that exist, with what stands where in a record."""
-
-    topic: Topic | None = None
-    topic_column: Column | None = None  # names a row's topic, one of `topics`
-    topics: list[Topic] = Field(default_factory=list)
-    key: list[Column] = Field(default_factory=list)  # one column: its text or bytes; several: a JSON object
-    headers: dict[Line, Column] = Field(default_factory=dict)
-    value: Column = "json"  # a column's text or bytes; json: all columns, as an object
-
-    @property
-    def names(self) -> list[str]:
-        """Every topic that a row may go to."""
-        return [self.topic] if self.topic else self.topics
-
-    def findings(self) -> Findings:
-        return checks_sinks.routes(self)
-
-
-class ConsoleSink(Settings):
-    rows: Count = 20
-
-
-class MemorySink(Settings):
-    name: Name
-
-
-class Sink(Settings):
-    """Exactly one of delta, parquet, postgres, kafka, console and memory."""
-
-    delta: DeltaSink | None = None
-    parquet: ParquetSink | None = None
-    postgres: PostgresSink | None = None
-    kafka: KafkaSink | None = None
-    console: ConsoleSink | None = None
-    memory: MemorySink | None = None
-    max_refused: Count = 1_000  # rows of one batch that may become dead letters as the table refuses them
-
-    def findings(self) -> Findings:
-        return checks.one_of(self, "delta", "parquet", "postgres", "kafka", "console", "memory")
-
-
-class KafkaDeadLetters(Settings):
-    topic: Topic
-    too_large: Literal["stop", "cut"] = "stop"  # a dead letter larger than the topic's max.message.bytes
-
-
-class DeltaDeadLetters(Settings):
-    path: DataPath
-
-
-class Redrive(Settings):
-    """Where `patterns dead-letters redrive` sends dead letters: the job reads `topic` beside its source's."""
-
-    topic: Topic  # this job's own
-    max_attempts: Count = 3  # the first reading counts
-    parking_topic: Topic  # for a dead letter that was tried so often
-
-
-class Letters(Settings):
-    """Exactly one of kafka and delta."""
-
-    kafka: KafkaDeadLetters | None = None
-    delta: DeltaDeadLetters | None = None
-
-    def findings(self) -> Findings:
-        return checks.one_of(self, "kafka", "delta")
-
-
-class DeadLetters(Letters):
-    redrive: Redrive | None = None
-
-
-class Late(Settings):
-    """Records whose event time lies so far behind the newest one go elsewhere."""
-
-    max_lateness: Duration
-    to: Letters
-
-
-Source.model_rebuild()  # it has one
 
 
 class Repartition(Settings):
