@@ -31,7 +31,7 @@ def found(spark: SparkSession, config: JobConfig, wanted: datetime | Positions) 
         raise _wrong("JOB", config.job, "a job with a kafka source: others know offsets by their own checkpoint alone")
     topics = sources.subscribed(spark, config)
     if isinstance(wanted, datetime):
-        return kafka.at_time(spark, broker, topics, int(wanted.timestamp() * 1000))
+        return kafka.at_times(spark, broker, dict.fromkeys(topics, int(wanted.timestamp() * 1000)))
     check(wanted, kafka.spans(spark, broker, topics))
     return wanted
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jobs.core.problems import Finding
 
 if TYPE_CHECKING:
-    from jobs.core.config import KafkaSink, PostgresSink, Source
+    from jobs.core.config import DeadLetters, KafkaSink, PostgresSink, Retries, Source
 
 EVENT_ID = "event_id"
 OURS = "patterns-"  # begins the names of headers of our own
@@ -58,3 +58,25 @@ def upsert(given: PostgresSink) -> Iterator[Finding]:
             yield Finding((key,), "only with mode: upsert")
     if len(set(given.key)) < len(given.key):
         yield Finding(("key",), "each column once")
+
+
+def retries(given: Retries) -> Iterator[Finding]:
+    """Something to retry, and when."""
+    for key, value in {"reasons": given.reasons, "topics": given.topics}.items():
+        if not value:
+            yield Finding((key,), "at least one")
+    for number, (earlier, later) in enumerate(zip(given.topics, given.topics[1:]), 1):
+        if later.after.ms < earlier.after.ms:
+            yield Finding(("topics", str(number), "after"), f"at least the time before it, which is {earlier.after}")
+
+
+def redrives(given: DeadLetters) -> Iterator[Finding]:
+    """What is retried comes again by the redrive topic, and is not parked before its last attempt."""
+    retry, redrive = given.retry, given.redrive
+    if retry and not redrive:
+        yield Finding(
+            ("redrive",), "required with retry: topic and parking_topic, which the job's source does not read"
+        )
+    elif retry and redrive and redrive.max_attempts <= len(retry.topics):
+        allowed = f"more than {len(retry.topics)}: a record is read once, and once more for each of retry.topics"
+        yield Finding(("redrive", "max_attempts"), allowed)

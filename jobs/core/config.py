@@ -27,6 +27,8 @@ from jobs.core.outputs import (
     ParquetSink,
     PostgresSink,
     Redrive,
+    Retries,
+    RetryTopic,
     Sink,
 )
 from jobs.core.problems import Finding
@@ -70,7 +72,9 @@ __all__ = [
     "PostgresSink",
     "Ready",
     "Redrive",
+    "Retries",
     "Retry",
+    "RetryTopic",
     "Settings",
     "Sink",
 ]  # part of a config, whatever module they stand in

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from jobs.core.errors import DependencyMissing
 TOPIC = "Kafka topic"
 Spans = dict[str, dict[int, tuple[int, int]]]  # topic: partition: (first offset, offset after the last)
 NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"  # of brokers older than 2.8, and some that only speak like one
+Which = Callable[[Any, str], Any]  # (Kafka's OffsetSpec, topic) -> one of its kinds
 Positions = dict[str, dict[str, int]]  # topic: partition: offset, as Spark writes them
 
 
@@ -43,7 +44,7 @@ def standing(spark: SparkSession, kafka: Kafka, topics: Iterable[str]) -> Standi
         names = admin.listTopics().names().get()
         described = _described(spark, admin, [topic for topic in topics if names.contains(topic)])
         partitions = _partitions(spark, described)
-        first, after = (_offsets(spark, kafka, admin, partitions, which) for which in ("earliest", "latest"))
+        first, after = (_offsets(spark, kafka, admin, partitions, which) for which in (_earliest, _latest))
     found: Spans = {}
     for (topic, partition), begin in first.items():
         found.setdefault(topic, {})[partition] = (begin, after[topic, partition])
@@ -59,14 +60,16 @@ def spans(spark: SparkSession, kafka: Kafka, topics: Iterable[str]) -> Spans:
     return found
 
 
-def at_time(spark: SparkSession, kafka: Kafka, topics: Iterable[str], at_ms: int) -> Positions:
-    """The first record of each partition that is not older; where there is none, the end. Raises DependencyMissing."""
-    wanted = list(topics)
+def at_times(spark: SparkSession, kafka: Kafka, at_ms: Mapping[str, int]) -> Positions:
+    """Of each topic the first record of each partition that is not older; where there is none, the end.
+
+    Raises DependencyMissing.
+    """
     with _admin(spark, kafka) as admin:
-        require(kafka, wanted, set(admin.listTopics().names().get()))
-        partitions = _partitions(spark, _described(spark, admin, wanted))
-        since = _offsets(spark, kafka, admin, partitions, "forTimestamp", at_ms)
-        after = _offsets(spark, kafka, admin, partitions, "latest")
+        require(kafka, at_ms, set(admin.listTopics().names().get()))
+        partitions = _partitions(spark, _described(spark, admin, list(at_ms)))
+        after = _offsets(spark, kafka, admin, partitions, _latest)  # first: what comes meanwhile is not older
+        since = _offsets(spark, kafka, admin, partitions, lambda kind, topic: kind.forTimestamp(at_ms[topic]))
     found: Positions = {}
     for (topic, partition), end in after.items():
         offset = since[topic, partition]
@@ -176,14 +179,22 @@ def _partitions(spark: SparkSession, described: Any) -> list[Any]:
 
 
 def _offsets(
-    spark: SparkSession, kafka: Kafka, admin: Any, partitions: list[Any], which: str, *argument: int
+    spark: SparkSession, kafka: Kafka, admin: Any, partitions: list[Any], which: Which
 ) -> dict[tuple[str, int], int]:
     jvm: Any = spark._jvm
-    asked = jvm.java.util.HashMap()
+    asked, kind = jvm.java.util.HashMap(), jvm.org.apache.kafka.clients.admin.OffsetSpec
     for partition in partitions:
-        asked.put(partition, getattr(jvm.org.apache.kafka.clients.admin.OffsetSpec, which)(*argument))
+        asked.put(partition, which(kind, partition.topic()))
     answer = admin.listOffsets(asked, jvm.org.apache.kafka.clients.admin.ListOffsetsOptions(_isolation(jvm, kafka)))
     return {(p.topic(), p.partition()): answer.partitionResult(p).get().offset() for p in partitions}
+
+
+def _earliest(kind: Any, topic: str) -> Any:
+    return kind.earliest()
+
+
+def _latest(kind: Any, topic: str) -> Any:
+    return kind.latest()
 
 
 def _isolation(jvm: Any, kafka: Kafka) -> Any:

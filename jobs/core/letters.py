@@ -10,6 +10,7 @@ one twice: `current` keeps the newest of each record. A record may have headers 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,7 @@ from pyspark.sql.window import Window
 from jobs.core import kafka
 from jobs.core.config import JobConfig, Letters
 from jobs.core.dead_letters import DEAD_LETTER, FIRST_ADDED, spring_headers
+from jobs.core.kafka import Positions
 from jobs.core.sinks.tables import DeltaTableSink
 from jobs.core.sources import COORDINATES
 
@@ -40,8 +42,27 @@ class Wanted:
 
 
 def read(spark: SparkSession, config: JobConfig) -> DataFrame:
-    """LETTER of a job, several a record where it was rejected several times."""
-    return within(spark, config, config.dead_letters)
+    """LETTER of a job, several a record where it was rejected several times; also of its retry topics."""
+    found, retried = within(spark, config, config.dead_letters), retry_topics(config)
+    if not retried:
+        return found
+    return found.unionByName(of_job(dead_letter_topic(spark, config, ",".join(retried)), config))
+
+
+def retry_topics(config: JobConfig) -> list[str]:
+    """The topics whose letters are redriven by themselves, the first attempt's first."""
+    given = config.dead_letters.retry if config.dead_letters else None
+    return [one.topic for one in given.topics] if given else []
+
+
+def retried_between(spark: SparkSession, config: JobConfig, start: Positions, end: Positions) -> DataFrame:
+    """LETTER of the retry topics from some offsets up to others."""
+    spans = {"startingOffsets": json.dumps(start), "endingOffsets": json.dumps(end)}
+    return of_job(dead_letter_topic(spark, config, ",".join(end), **spans), config)
+
+
+def of_job(letters: DataFrame, config: JobConfig) -> DataFrame:
+    return letters.filter(F.col("job") == config.job)
 
 
 def within(spark: SparkSession, config: JobConfig, place: Letters | None) -> DataFrame:
@@ -52,7 +73,7 @@ def within(spark: SparkSession, config: JobConfig, place: Letters | None) -> Dat
         table = DeltaTableSink(spark, str(place.delta.path)) if place and place.delta else None
         rows = table.rows() if table and table.exists() else spark.createDataFrame([], DEAD_LETTER)
         found = rows.withColumn("sent", spring_headers())
-    return found.filter(F.col("job") == config.job)
+    return of_job(found, config)
 
 
 def current(letters: DataFrame) -> DataFrame:
@@ -105,9 +126,9 @@ def shown() -> list[Column]:
     return [*place, when["_timestamp"], *map(F.col, ("reason", "detail", "attempt")), when["rejected_at"]]
 
 
-def dead_letter_topic(spark: SparkSession, config: JobConfig, topic: str) -> DataFrame:
-    """LETTER of all jobs that send their dead letters to a topic."""
-    records = topic_records(spark, config, topic).withColumn("ours", added("headers"))
+def dead_letter_topic(spark: SparkSession, config: JobConfig, topics: str, **options: str) -> DataFrame:
+    """LETTER of all jobs that send their dead letters to a topic, or to one of several."""
+    records = topic_records(spark, config, topics, **options).withColumn("ours", added("headers"))
     return records.select(
         *origin("ours"),
         "key",
@@ -122,11 +143,11 @@ def dead_letter_topic(spark: SparkSession, config: JobConfig, topic: str) -> Dat
     ).filter(F.col("_topic").isNotNull())
 
 
-def topic_records(spark: SparkSession, config: JobConfig, topic: str) -> DataFrame:
-    """All that a topic holds now."""
+def topic_records(spark: SparkSession, config: JobConfig, topics: str, **options: str) -> DataFrame:
+    """All that a topic holds now, or several with a comma between them; or what Spark's options say of it."""
     assert config.kafka, "a topic comes with a broker"
     reader = spark.read.format("kafka").options(**kafka.spark_options(config.kafka)).option("includeHeaders", True)
-    return reader.option("subscribe", topic).load()
+    return reader.options(**options).option("subscribe", topics).load()
 
 
 def origin(ours: str) -> list[Column]:

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from jobs.core import checks, checks_sinks
 from jobs.core.connections import Findings, Settings
-from jobs.core.values import Column, Count, DataPath, Line, Name, Sql, TableName, Topic
+from jobs.core.reasons import Reason
+from jobs.core.values import Column, Count, DataPath, Duration, Line, Name, Sql, TableName, Topic
 
 
 class DeltaSink(Settings):
@@ -100,6 +101,21 @@ class Redrive(Settings):
     parking_topic: Topic  # for a dead letter that was tried so often
 
 
+class RetryTopic(Settings):
+    topic: Topic  # this job's own
+    after: Duration  # since a dead letter was sent to it
+
+
+class Retries(Settings):
+    """Dead letters that are redriven by themselves, each attempt after its own time; then they stay dead letters."""
+
+    reasons: list[Reason] = Field(default_factory=lambda: [Reason.NO_REFERENCE])  # those that may pass by themselves
+    topics: list[RetryTopic]  # the first attempt's first
+
+    def findings(self) -> Findings:
+        return checks_sinks.retries(self)
+
+
 class Letters(Settings):
     """Exactly one of kafka and delta."""
 
@@ -112,3 +128,7 @@ class Letters(Settings):
 
 class DeadLetters(Letters):
     redrive: Redrive | None = None
+    retry: Retries | None = None
+
+    def findings(self) -> Findings:
+        return [*super().findings(), *checks_sinks.redrives(self)]

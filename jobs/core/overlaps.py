@@ -54,10 +54,14 @@ def shared_checkpoints(configs: Mapping[str, JobConfig]) -> list[Problem]:
 def topics_written(config: JobConfig) -> dict[Path, str]:
     """Every topic that a job writes, by where the config says so."""
     sink, letters, late = config.sink.kafka, config.dead_letters, config.source.late
-    redrive = letters.redrive if letters else None
+    redrive, retry = (letters.redrive, letters.retry) if letters else (None, None)
     places: dict[Path, str | None] = {
         ("dead_letters", "redrive", "parking_topic"): redrive.parking_topic if redrive else None,
         ("dead_letters", "redrive", "topic"): redrive.topic if redrive else None,
+        **{
+            ("dead_letters", "retry", "topics", str(n), "topic"): one.topic
+            for n, one in enumerate(retry.topics if retry else [])
+        },
         ("dead_letters", "kafka", "topic"): letters.kafka.topic if letters and letters.kafka else None,
         ("source", "late", "to", "kafka", "topic"): late.to.kafka.topic if late and late.to.kafka else None,
         ("sink", "kafka", "topic"): sink.topic if sink else None,
@@ -74,12 +78,12 @@ def _reads(source: KafkaSource | None, topic: str) -> bool:
 
 
 def shared_redrives(configs: Mapping[str, JobConfig]) -> list[Problem]:
-    """Redrive and parking topics that another job reads or writes; keys are what to call each config."""
+    """Redrive, parking and retry topics that another job reads or writes; keys are what to call each config."""
     return [
         Problem(".".join(path), topic, f"a topic of its own; {other} uses it as {beside}", name)
         for (name, config), (other, another) in permutations(configs.items(), 2)
         for path, topic in topics_written(config).items()
-        if "redrive" in path
+        if {"redrive", "retry"} & {*path}
         for beside in _uses(another, topic)
     ]
 

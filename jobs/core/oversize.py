@@ -28,15 +28,16 @@ def cut(records: DataFrame, limit: int) -> DataFrame:
     )
 
 
-def weight() -> Column:
+def weight(headers: Column | None = None) -> Column:
     """What a record of key, value and headers weighs alone in a batch, before compression, give or take 30 bytes."""
-    return F.coalesce(F.length("value"), F.lit(0)) + _others() + ENVELOPE
+    return F.coalesce(F.length("value"), F.lit(0)) + _others(headers) + ENVELOPE
 
 
-def _others() -> Column:
+def _others(headers: Column | None = None) -> Column:
     """Of key and headers."""
-    headers = F.aggregate("headers", F.lit(0), lambda sum, header: sum + _header_bytes(header))
-    return F.coalesce(F.length("key"), F.lit(0)) + headers
+    given = F.col("headers") if headers is None else headers
+    bytes = F.aggregate(given, F.lit(0), lambda sum, header: sum + _header_bytes(header))
+    return F.coalesce(F.length("key"), F.lit(0)) + bytes
 
 
 def _header_bytes(header: Column) -> Column:

@@ -47,9 +47,9 @@ def redrive(
     given = settings(config)
     assert config.kafka, "a source in kafka comes with a broker"
     kafka.check(spark, config.kafka, [given.topic, given.parking_topic])
-    meant, sent = letters.chosen(letters.read(spark, config), wanted), _sent(spark, config, given)
-    already = meant.join(sent, IDENTITY, "left_semi").count()
-    pending = letters.oldest(meant.join(sent, IDENTITY, "left_anti"), wanted.limit).persist()
+    meant, known = letters.chosen(letters.read(spark, config), wanted), sent(spark, config, given)
+    already = meant.join(known, IDENTITY, "left_semi").count()
+    pending = letters.oldest(meant.join(known, IDENTITY, "left_anti"), wanted.limit).persist()
     try:
         again, parked = by_attempt(pending, given)
         done = Done(again.count(), parked.count(), already)
@@ -101,7 +101,7 @@ def by_attempt(rows: DataFrame, given: Redrive) -> tuple[DataFrame, DataFrame]:
     return rows.filter(is_left), rows.filter(~is_left)
 
 
-def _sent(spark: SparkSession, config: JobConfig, given: Redrive) -> DataFrame:
+def sent(spark: SparkSession, config: JobConfig, given: Redrive) -> DataFrame:
     """Coordinates and attempt of each dead letter that was redriven or parked; retention may have forgotten some."""
     again = _known(spark, config, given.topic).withColumn("attempt", F.col("attempt") - 1)
     return again.unionByName(_known(spark, config, given.parking_topic))

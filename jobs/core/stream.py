@@ -33,6 +33,7 @@ from jobs.core.parking import Parking, Wait
 from jobs.core.redriven import redrive
 from jobs.core.reference import Status
 from jobs.core.release import Release
+from jobs.core.retry_topics import DueLetters, retried
 from jobs.core.running import Running, Tick
 from jobs.core.sinks import Sink
 from jobs.core.sinks.places import fitting, folders, place, register
@@ -97,12 +98,14 @@ def _start(spark: SparkSession, config: JobConfig, given: Given, lease: Lease) -
     _keep_private(spark, [checkpoint.path])
     batch = _batch(config, given, checkpoint, ledger, outlets, source)
     batch.phase, batch.redrive = metrics.phase, redrive(spark, config, checkpoint.path)
+    due = DueLetters(spark, config, checkpoint.path, given.clock, metrics.retried)
+    due.tick()  # so that a run over what is there has them, too
     releases = [Release(batch, outlets.parked).tick] if outlets.parked else []
     checks = [budget.check] if budget else []
     if config.scaling.shuffle_partitions:
         spark.conf.set("spark.sql.shuffle.partitions", str(config.scaling.shuffle_partitions))
     writer = stream.writeStream.queryName(config.job).option("checkpointLocation", checkpoint.path)
-    guarded, ticks = partial(_guard, config, metrics), [lease.check, *given.ticks]
+    guarded, ticks = partial(_guard, config, metrics), [lease.check, *given.ticks, due.tick]
     named = namer(source.check, [checkpoint.path, *_places(config, given.wait)])
     running = Running(batch, lease, guarded, watch, ticks, releases, checks, named)
     return running.begin(writer.trigger(**_trigger(config.trigger)))
@@ -115,7 +118,8 @@ def _places(config: JobConfig, wait: Wait | None) -> list[str]:
 
 def _outlets(spark: SparkSession, config: JobConfig, target: Sink, wait: Wait | None, lease: Lease) -> Outlets:
     parking = Parking(spark, wait.path, wait.wait_for, lease) if wait else None
-    dead, late = dead_letters.sink(spark, config, lease), lateness.bound(spark, config, lease)
+    dead = retried(spark, config, dead_letters.sink(spark, config, lease))
+    late = lateness.bound(spark, config, lease)
     return Outlets(scaled(target, config.scaling), dead, parking, late, config.sink.max_refused)
 
 

@@ -28,6 +28,7 @@ from jobs.core.batch import MicroBatch
 from jobs.core.ledger import Ledger
 from jobs.core.ledger_postgres import PostgresLedger
 from jobs.core.reference import ReferenceTable
+from jobs.core.retry_topics import DueLetters
 from jobs.core.sinks import Mark, commits, copying
 from jobs.core.sinks.postgres import PostgresSink
 from jobs.core.sinks.tables import DeltaTableSink
@@ -59,6 +60,7 @@ POINTS = {
     "after_dead_letters": [Place(dead_letters, "send", after=True)],
     "before_ledger": [Place(Ledger, "append"), Place(PostgresLedger, "append")],
     "after_ledger": [Place(Ledger, "append", after=True), Place(PostgresLedger, "append", after=True)],
+    "due_letters_sent": [Place(DueLetters, "_redrive", after=True)],
     "in_swap": [Place(ReferenceTable, "_load", after=True, when=lambda table, *_: hasattr(table, "_current"))],
 }
 HALF_SENT = "half_sent"  # every other record of the batch is in the sink's topic

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from _faults import points
 from _faults.driver import Driver
+from _letters import Case
 from pyspark.sql import SparkSession
 
 from jobs.core import layers
@@ -90,3 +91,8 @@ def killed(stack: Any) -> Callable[[JoinJob, str], None]:
 @pytest.fixture
 def job(spark: SparkSession, configured: Callable[..., Config], tmp_path: Path) -> Callable[..., JoinJob]:
     return lambda settings: JoinJob(spark, configured(settings), tmp_path)
+
+
+@pytest.fixture
+def case(job: Callable[..., JoinJob], broker: Any, table: Callable[..., str], tmp_path: Path) -> Case:
+    return Case(job, broker, table, tmp_path)

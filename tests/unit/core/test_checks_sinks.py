@@ -83,3 +83,54 @@ def test_a_bound_on_lateness(tmp_path: Path) -> None:
     made = config(tmp_path, "source.event_time=ordered_at", LATE).source.late
     assert made
     assert (made.max_lateness, made.to.delta and made.to.delta.path) == ("10m", "data/late")
+
+
+REDRIVE = "dead_letters.redrive={topic: again, parking_topic: parked}"
+RETRY = "dead_letters.retry={topics: [{topic: soon, after: 10s}, {topic: later, after: 10s}]}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "path", "hint"),
+    [
+        ([RETRY], "dead_letters.redrive", "required with retry: topic and parking_topic"),
+        (
+            [REDRIVE, RETRY, "dead_letters.redrive.max_attempts=2"],
+            "dead_letters.redrive.max_attempts",
+            "more than 2: a",
+        ),
+        ([REDRIVE, "dead_letters.retry.topics=[]"], "dead_letters.retry.topics", "at least one"),
+        ([REDRIVE, RETRY, "dead_letters.retry.reasons=[]"], "dead_letters.retry.reasons", "at least one"),
+        ([REDRIVE, RETRY, "dead_letters.retry.reasons=[NO_LUCK]"], "dead_letters.retry.reasons.0", "'NO_REFERENCE'"),
+        (
+            [REDRIVE, "dead_letters.retry.topics=[{topic: soon, after: 10s}, {topic: later, after: 9s}]"],
+            "dead_letters.retry.topics.1.after",
+            "at least the time before it, which is 10s",
+        ),
+        (
+            [REDRIVE, "dead_letters.retry.topics=[{topic: soon, after: 0s}]"],
+            "dead_letters.retry.topics.0.after",
+            "a number",
+        ),
+        (
+            [REDRIVE, "dead_letters.retry.topics=[{topic: orders.dead, after: 1s}]"],
+            "dead_letters.retry.topics.0.topic",
+            "a topic apart from dead_letters.kafka.topic (orders.dead)",
+        ),
+        (
+            [REDRIVE, "dead_letters.retry.topics=[{topic: orders, after: 1s}]"],
+            "dead_letters.retry.topics.0.topic",
+            "a topic that the source does not read (orders)",
+        ),
+    ],
+)
+def test_what_retry_topics_need(tmp_path: Path, overrides: list[str], path: str, hint: str) -> None:
+    found = told(tmp_path, *overrides)
+    assert found[0] == path
+    assert hint in found[2]
+
+
+def test_retry_topics(tmp_path: Path) -> None:
+    made = config(tmp_path, REDRIVE, RETRY).dead_letters
+    assert made and made.retry
+    assert [reason.value for reason in made.retry.reasons] == ["NO_REFERENCE"]
+    assert [(one.topic, one.after) for one in made.retry.topics] == [("soon", "10s"), ("later", "10s")]

@@ -247,3 +247,12 @@ def test_a_redrive_topic_belongs_to_one_job(tmp_path: Path) -> None:
         Problem(parking, "orders.parked", f"a topic of its own; two.yaml uses it as {parking}", "one.yaml"),
         Problem(parking, "orders.parked", f"a topic of its own; one.yaml uses it as {parking}", "two.yaml"),
     ]
+
+
+def test_a_retry_topic_belongs_to_one_job(tmp_path: Path) -> None:
+    one = config(tmp_path, REDRIVE, "dead_letters.retry={topics: [{topic: soon, after: 1m}]}")
+    two = config(tmp_path, "dead_letters.kafka.topic=soon")
+    wrong = "a topic of its own; two.yaml uses it as dead_letters.kafka.topic"
+    assert shared_redrives({"one.yaml": one, "two.yaml": two}) == [
+        Problem("dead_letters.retry.topics.0.topic", "soon", wrong, "one.yaml")
+    ]
