@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from jobs.core import runner, stream
-from jobs.core.batch import utc_now
+from jobs.core.clock import utc_now
 from jobs.core.config import Join, JoinConfig
 from jobs.core.errors import ConfigError, Problem
 from jobs.core.reasons import WAITING, Reason

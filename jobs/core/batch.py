@@ -11,56 +11,32 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.observation import Observation
 
-from jobs.core import classify, dead_letters, doubt, poison
+from jobs.core import classify, doubt, poison
 from jobs.core.checkpoint import Checkpoint
 from jobs.core.classify import Transform
+from jobs.core.clock import Clock, utc_now
 from jobs.core.dead_letters import ATTEMPT
-from jobs.core.lateness import Lateness
+from jobs.core.judged import Judged
 from jobs.core.ledger import Books, Counts, Entry
-from jobs.core.parking import Parking
+from jobs.core.order import KeyOrder
+from jobs.core.outlets import Outlets, Phase, untimed
 from jobs.core.reasons import LATE, WAITING
 from jobs.core.redriven import Again, Redrive
 from jobs.core.session import overridden
-from jobs.core.sinks import Mark, Refusal, Sink
+from jobs.core.sinks import Mark, Refusal
 from jobs.core.sources import COORDINATES
 
 # Adaptive execution drops a join whose one side turns out empty, and with it what `observe` counted below it.
 NOT_ADAPTIVE = ("spark.sql.adaptive.enabled", "false")
-Clock = Callable[[], datetime]
 log = logging.getLogger(__name__)
-
-
-@contextmanager
-def _untimed(phase: str) -> Iterator[None]:
-    yield
-
-
-def utc_now() -> datetime:
-    return datetime.now(timezone.utc)
-
-
-@dataclass
-class Outlets:
-    """Where the rows of a batch go."""
-
-    good: Sink
-    dead: Sink | None
-    parked: Parking | None
-    late: Lateness | None = None
-    max_refused: int = 1_000
-
-    @property
-    def refusable(self) -> int:
-        """How many rows of a batch the sink may refuse: none where they have no place to go to."""
-        return self.max_refused if self.dead else 0
 
 
 @dataclass(frozen=True)
@@ -87,8 +63,9 @@ class MicroBatch:
     note: Callable[[], dict[str, str]] = field(default=dict)
     in_doubt: bool = False  # whether the next batch was planned by an earlier run that may have written some of it
     doubt: dict[str, str] = field(default_factory=dict)  # after a recovery: until where every batch is in doubt
-    phase: Callable[[str], AbstractContextManager[None]] = _untimed  # times a part of a batch, by name
+    phase: Phase = untimed
     redrive: Redrive | None = None
+    order: KeyOrder | None = None
     _rejecting: bool = False  # whether the last batch rejected something: then the next one is kept for a second pass
     _newest: int | None = None  # event time of the batch in hand, by its first pass
 
@@ -123,10 +100,8 @@ class MicroBatch:
 
     def _refused(self, one: Try, most: int) -> list[Refusal]:
         """Of the good rows that the sink does not hold, those that it refuses."""
-        redrive = self._redrive(one)
-        with self._sorted(one, redrive is not None, redrive) as again:
-            fresh = _without(again.rows.filter("_reason IS NULL"), self._held(one.mark))
-            return self.outlets.good.refused(classify.good(again.tried(one.transform(fresh))), one.mark, most)
+        with self._judged(one, self._keep(one)) as judged:
+            return self.outlets.good.refused(classify.good(judged.outcome(judged.good())), one.mark, most)
 
     def _mark(self, batch_id: int) -> Mark:
         query_id = self.checkpoint.query_id()
@@ -136,26 +111,41 @@ class MicroBatch:
         return Mark(self.job, str(query_id), batch_id, start, end)
 
     def _write(self, one: Try) -> Entry:
-        redrive = self._redrive(one)
-        keep = self._rejecting or redrive is not None
-        with self._sorted(one, keep, redrive) as again:
-            counts = self._good(again, one)
+        keep = self._rejecting or self._keep(one)
+        with self._judged(one, keep) as judged:
+            counts = self._good(judged, one)
             missing = counts.read - counts.written - counts.filtered - counts.duplicate
-            whole = again if keep else Again(self._decoded(one, True))
-            reasons, rejected_again = self._rejects(whole, one) if missing else ({}, 0)
+            whole = judged if keep else replace(judged, again=Again(self._decoded(one, True)))
+            is_due = missing or judged.blocking.open is not None
+            reasons, rejected_again = self._rejects(whole, one) if is_due else ({}, 0)
             if self.in_doubt and self.outlets.parked:
                 self.outlets.parked.settle_held(self.outlets.good.held(), one.mark, one.now)
         self._rejecting = missing > 0
         return self._entry(one, replace(counts, rejected_again=rejected_again), missing, reasons)
+
+    def _keep(self, one: Try) -> bool:
+        """Whether there will be a second pass, whatever the first one finds."""
+        return self.order is not None or self._redrive(one) is not None
 
     def _redrive(self, one: Try) -> Redrive | None:
         """Where a batch has read records that come again."""
         return self.redrive if self.redrive and self.redrive.within(one.mark) else None
 
     @contextmanager
-    def _sorted(self, one: Try, keep: bool, redrive: Redrive | None) -> Iterator[Again]:
+    def _judged(self, one: Try, keep: bool) -> Iterator[Judged]:
+        """Where keys have an order, which of them are blocked is known."""
+        with self._sorted(one, keep) as again:
+            judged = Judged(again, one.transform, self._held(one.mark))
+            if self.order is None:
+                yield judged
+                return
+            with self.order.within(again.judged, judged.failed()) as blocking:
+                yield replace(judged, blocking=blocking)
+
+    @contextmanager
+    def _sorted(self, one: Try, keep: bool) -> Iterator[Again]:
         """The batch's records, decoded, without duplicates of those that come again; kept for a second pass, or not."""
-        decoded = self._decoded(one, keep)
+        decoded, redrive = self._decoded(one, keep), self._redrive(one)
         if keep:
             decoded = decoded.persist()
         try:
@@ -174,14 +164,13 @@ class MicroBatch:
             return decoded
         return late.judge(decoded, self.ledger.last_batch, self._held(one.mark) if self.doubt else None)
 
-    def _good(self, again: Again, one: Try) -> Counts:
+    def _good(self, judged: Judged, one: Try) -> Counts:
         """Writes what is good; counts what was read, written and filtered in the same pass."""
-        decoded, seen, done = again.rows, Observation(), Observation()
-        held = self._held(one.mark)
-        already = decoded.filter("_reason IS NULL").join(held, COORDINATES, "left_semi").count() if held else 0
+        again, held, seen, done = judged.again, judged.held, Observation(), Observation()
+        already = judged.good().join(held, COORDINATES, "left_semi").count() if held else 0
         newest = [self.outlets.late.newest().alias("newest")] if self.outlets.late else []
-        read = decoded.observe(seen, F.count(F.lit(1)).alias("read"), F.count("_reason").alias("rejected"), *newest)
-        outcome = again.tried(one.transform(_without(read.filter("_reason IS NULL"), held)))
+        read = again.rows.observe(seen, F.count(F.lit(1)).alias("read"), F.count("_reason").alias("rejected"), *newest)
+        outcome = judged.outcome(read.filter("_reason IS NULL"))
         redriven = F.count_if((F.col(ATTEMPT) > 1) & F.col("_reason").isNull()).alias("redriven")
         counted = outcome.observe(
             done, F.count(F.lit(1)).alias("total"), F.count("_reason").alias("rejected"), redriven
@@ -205,31 +194,18 @@ class MicroBatch:
         held = self.outlets.good.held() if unsure else None
         return None if held is None else mark.narrow(held)
 
-    def _rejects(self, again: Again, one: Try) -> tuple[dict[str, int], int]:
-        """Parks the waiting, puts the late aside and writes the rest as dead letters.
-
-        Counts by reason, and those that were dead letters before.
-        """
-        fresh = _without(again.rows.filter("_reason IS NULL"), self._held(one.mark))
-        failed = classify.rejected(again.rows).unionByName(classify.rejected(one.transform(fresh)))
-        failed = again.tried(failed).persist()
+    def _rejects(self, judged: Judged, one: Try) -> tuple[dict[str, int], int]:
+        """Rejected records into their outlets. Counts by reason, and those that were dead letters before."""
+        failed = judged.failed().persist()
         try:
             told = failed.groupBy("_reason").agg(F.count(F.lit(1)), F.count_if(F.col(ATTEMPT) > 1)).collect()
-            self._send(failed, {reason for reason, *_ in told}, one)
+            reasons = {reason: count for reason, count, _ in told}
+            self.outlets.reject(failed, set(reasons), one.mark, one.now, self.in_doubt, self.phase)
+            if self.order:
+                self.order.record(judged.blocking, judged.again.judged, failed, one.mark, one.now)
         finally:
             failed.unpersist()
-        return {reason: count for reason, count, _ in told}, sum(repeated for *_, repeated in told)
-
-    def _send(self, failed: DataFrame, reasons: set[str], one: Try) -> None:
-        waiting, late = (failed.filter(F.col("_reason") == apart) for apart in (WAITING, LATE))
-        dead = failed.filter(~F.col("_reason").isin(WAITING, LATE))
-        if self.outlets.parked and WAITING in reasons:
-            self.outlets.parked.park(waiting, one.mark, one.now, self.in_doubt)
-        if self.outlets.late and LATE in reasons:
-            dead_letters.send(self.outlets.late.to, dead_letters.letters(late, self.job), one.mark, self.in_doubt)
-        if self.outlets.dead and reasons - {WAITING, LATE}:
-            with self.phase("dead_letters"):
-                dead_letters.send(self.outlets.dead, dead_letters.letters(dead, self.job), one.mark, self.in_doubt)
+        return reasons, sum(repeated for *_, repeated in told)
 
     def _entry(self, one: Try, counts: Counts, missing: int, reasons: dict[str, int]) -> Entry:
         mark, parked, late = one.mark, reasons.pop(WAITING, 0), reasons.pop(LATE, 0)
@@ -243,7 +219,3 @@ class MicroBatch:
         newest = self.outlets.late.noted(self.ledger.last_batch, self._newest) if self.outlets.late else {}
         note = {**self.note(), **doubt.lasting(self.doubt, mark.end), **newest}
         return Entry("batch", *place, whole, one.now.isoformat(), reasons, note)
-
-
-def _without(rows: DataFrame, held: DataFrame | None) -> DataFrame:
-    return rows if held is None else rows.join(held, COORDINATES, "left_anti")

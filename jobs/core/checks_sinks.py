@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from jobs.core.problems import Finding
+from jobs.core.reasons import Reason
 
 if TYPE_CHECKING:
     from jobs.core.config import DeadLetters, KafkaSink, PostgresSink, Retries, Source
@@ -71,12 +72,14 @@ def retries(given: Retries) -> Iterator[Finding]:
 
 
 def redrives(given: DeadLetters) -> Iterator[Finding]:
-    """What is retried comes again by the redrive topic, and is not parked before its last attempt."""
+    """What comes again, or waits for it, comes by the redrive topic; what is retried is not parked before its last attempt."""
     retry, redrive = given.retry, given.redrive
-    if retry and not redrive:
-        yield Finding(
-            ("redrive",), "required with retry: topic and parking_topic, which the job's source does not read"
-        )
-    elif retry and redrive and redrive.max_attempts <= len(retry.topics):
+    for name in ("retry", "key_order"):
+        if getattr(given, name) and not redrive:
+            asked = "topic and parking_topic, which the job's source does not read"
+            yield Finding(("redrive",), f"required with {name}: {asked}")
+    if retry and given.key_order and Reason.KEY_BLOCKED not in retry.reasons:
+        yield Finding(("retry", "reasons"), "with KEY_BLOCKED: with key_order, later records follow what is retried")
+    if retry and redrive and redrive.max_attempts <= len(retry.topics):
         allowed = f"more than {len(retry.topics)}: a record is read once, and once more for each of retry.topics"
         yield Finding(("redrive", "max_attempts"), allowed)

@@ -92,8 +92,9 @@ def constrain(decoded: DataFrame, constraints: Mapping[str, str]) -> DataFrame:
 
 
 def rejected(decoded: DataFrame) -> DataFrame:
-    """DECODED -> what a dead letter or a parked record needs."""
-    return decoded.filter("_reason IS NOT NULL").select(*COORDINATES, *TECHNICAL)
+    """DECODED -> what a dead letter or a parked record needs, with its attempt where that is known."""
+    known = [ATTEMPT] if ATTEMPT in decoded.columns else []
+    return decoded.filter("_reason IS NOT NULL").select(*COORDINATES, *TECHNICAL, *known)
 
 
 def good(outcome: DataFrame) -> DataFrame:

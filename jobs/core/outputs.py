@@ -126,9 +126,16 @@ class Letters(Settings):
         return checks.one_of(self, "kafka", "delta")
 
 
+class KeyOrder(Settings):
+    """Later records of a key that has a dead letter follow it, until it is redriven."""
+
+    path: DataPath  # where the job keeps which keys these are
+
+
 class DeadLetters(Letters):
     redrive: Redrive | None = None
     retry: Retries | None = None
+    key_order: KeyOrder | None = None
 
     def findings(self) -> Findings:
         return [*super().findings(), *checks_sinks.redrives(self)]

@@ -124,6 +124,7 @@ def _written(config: JobConfig, join: Join | None) -> dict[Path, str]:
         LEDGER: config.ledger,
         ("join", "parked"): join.parked if join else None,
         ("dead_letters", "delta", "path"): letters.delta.path if letters and letters.delta else None,
+        ("dead_letters", "key_order", "path"): letters.key_order.path if letters and letters.key_order else None,
         ("source", "late", "to", "delta", "path"): late.to.delta.path if late and late.to.delta else None,
         ("sink", "delta", "path"): sink.delta.path if sink.delta else None,
         ("sink", "parquet", "path"): sink.parquet.path if sink.parquet else None,

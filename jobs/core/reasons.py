@@ -26,6 +26,7 @@ class Reason(str, Enum):
     CONSTRAINT = "CONSTRAINT"  # a constraint of the config failed
     NO_REFERENCE = "NO_REFERENCE"  # no reference row for the key (on_miss: dead_letter, or wait_for passed)
     NO_TOPIC = "NO_TOPIC"  # the topic column of a Kafka sink names none of its topics
+    KEY_BLOCKED = "KEY_BLOCKED"  # an earlier record of its key is a dead letter (dead_letters.key_order)
     SINK_REJECTED = "SINK_REJECTED"  # the sink's table refused the row: a constraint, a type, a length, an encoding
 
 

@@ -20,10 +20,14 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.core import kafka, letters, oversize
+from jobs.core.clock import utc_now
 from jobs.core.config import JobConfig, Kafka, Redrive
 from jobs.core.dead_letters import IDENTITY, REQUEST_BYTES, redriven_headers
 from jobs.core.errors import ConfigError, Problem
 from jobs.core.letters import Wanted
+from jobs.core.order import key_order
+from jobs.core.reasons import Reason
+from jobs.core.sinks import Mark
 from jobs.core.sources import COORDINATES
 
 SENT = "key BINARY, value BINARY, headers ARRAY<STRUCT<key: STRING, value: BINARY>>"
@@ -56,9 +60,17 @@ def redrive(
         if not dry_run:
             send(again, redriven_headers(), config.kafka, given.topic, rate)
             send(parked, F.col("sent"), config.kafka, given.parking_topic, rate)
+            _give_up(spark, config, parked)
     finally:
         pending.unpersist()
     return done
+
+
+def _give_up(spark: SparkSession, config: JobConfig, parked: DataFrame) -> None:
+    """The keys of what was parked go on without it."""
+    order = key_order(spark, config, None)
+    if order:
+        order.free(parked, Mark(config.job, "redrive", -1, "redrive", "redrive"), utc_now())
 
 
 def settings(config: JobConfig) -> Redrive:
@@ -95,9 +107,13 @@ def pacer(
 
 
 def by_attempt(rows: DataFrame, given: Redrive) -> tuple[DataFrame, DataFrame]:
-    """Those that may be tried again, and those that were tried often enough, or lost the end of their value."""
+    """Those that may be tried again, and those that were tried often enough, or lost the end of their value.
+
+    What only followed another one was not tried.
+    """
     is_cut = F.exists("sent", lambda header: header["key"] == oversize.SHA256)
-    is_left = (F.col("attempt") < given.max_attempts) & ~is_cut
+    was_tried = F.col("reason") != Reason.KEY_BLOCKED.value
+    is_left = ((F.col("attempt") < given.max_attempts) | ~was_tried) & ~is_cut
     return rows.filter(is_left), rows.filter(~is_left)
 
 

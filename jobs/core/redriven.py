@@ -41,6 +41,13 @@ class Again:
     taken: DataFrame | None = None  # `_topic, _partition, _offset, _attempt`
     duplicate: int = 0
     already: int = 0  # what an earlier attempt at this batch wrote
+    handled: DataFrame | None = None  # `_topic, _partition, _offset` of what came again and is settled by this batch
+
+    @property
+    def judged(self) -> DataFrame:
+        """Coordinates of all records that the batch stands for; without those that were handled before it."""
+        own = self.rows.select(*COORDINATES)
+        return own if self.handled is None else own.unionByName(self.handled)
 
     def tried(self, outcome: DataFrame) -> DataFrame:
         """Rows of this batch -> with `_attempt`. What came again does not wait: a record is parked once."""
@@ -78,8 +85,11 @@ class Redrive:
             before = self._before(mark, there)
             fresh = once.join(held, COORDINATES, "left_anti")
             taken = fresh.select(*COORDINATES, ATTEMPT)
-            handled = own.unionByName(fresh).drop(ATTEMPT, ORDER)
-            yield Again(handled, taken, came.count() - sum(row["n"] for row in ends) + before, there - before)
+            rows = own.unionByName(fresh).drop(ATTEMPT, ORDER)
+            duplicate = came.count() - sum(row["n"] for row in ends) + before
+            # What the sink holds has passed; what the redrive topic had before may have been rejected since.
+            handled = (fresh if sink.held() is None else once).select(*COORDINATES)
+            yield Again(rows, taken, duplicate, there - before, handled)
         finally:
             held.unpersist()
 

@@ -21,6 +21,7 @@ from pyspark.sql import functions as F
 
 from jobs.core import kafka, letters, oversize
 from jobs.core import redrive as redrives
+from jobs.core.clock import Clock
 from jobs.core.config import JobConfig, Retries
 from jobs.core.dead_letters import IDENTITY, KafkaDeadLetters, redriven_headers, spring_headers
 from jobs.core.errors import DependencyMissing
@@ -85,9 +86,7 @@ def retried(spark: SparkSession, config: JobConfig, rest: Sink | None) -> Sink |
 class DueLetters:
     """Sends the letters that are due."""
 
-    def __init__(
-        self, spark: SparkSession, config: JobConfig, checkpoint: str, clock: Callable[[], datetime], retried: Retried
-    ) -> None:
+    def __init__(self, spark: SparkSession, config: JobConfig, checkpoint: str, clock: Clock, retried: Retried) -> None:
         """`retried` is called when the broker is away: what is due waits."""
         self._spark, self._config, self._clock, self._retried = spark, config, clock, retried
         self._notes = Folder(spark, f"{checkpoint}/{NOTES}")

@@ -17,11 +17,12 @@ from pyspark.sql import SparkSession
 
 from jobs.core import classify, continuity, dead_letters, doubt, lateness, recovery, sources
 from jobs.core import lease as leases
-from jobs.core.batch import Clock, MicroBatch, Outlets, utc_now
+from jobs.core.batch import MicroBatch
 from jobs.core.budget import Budget
 from jobs.core.causes import namer, naming
 from jobs.core.checkpoint import Checkpoint
 from jobs.core.classify import Transform
+from jobs.core.clock import Clock, utc_now
 from jobs.core.config import JobConfig, Trigger
 from jobs.core.files import Folder
 from jobs.core.guard import Guard, guard
@@ -29,6 +30,8 @@ from jobs.core.holder import this
 from jobs.core.lease import Lease
 from jobs.core.ledger import Books, takeover, telling
 from jobs.core.metrics import Metrics
+from jobs.core.order import key_order
+from jobs.core.outlets import Outlets
 from jobs.core.parking import Parking, Wait
 from jobs.core.redriven import redrive
 from jobs.core.reference import Status
@@ -98,6 +101,7 @@ def _start(spark: SparkSession, config: JobConfig, given: Given, lease: Lease) -
     _keep_private(spark, [checkpoint.path])
     batch = _batch(config, given, checkpoint, ledger, outlets, source)
     batch.phase, batch.redrive = metrics.phase, redrive(spark, config, checkpoint.path)
+    batch.order = key_order(spark, config, lease)
     due = DueLetters(spark, config, checkpoint.path, given.clock, metrics.retried)
     due.tick()  # so that a run over what is there has them, too
     releases = [Release(batch, outlets.parked).tick] if outlets.parked else []

@@ -15,13 +15,14 @@ import pytest
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.core.batch import MicroBatch, Outlets
+from jobs.core.batch import MicroBatch
 from jobs.core.config import JobConfig
 from jobs.core.config import PostgresSink as Target
 from jobs.core.dead_letters import DeltaDeadLetters
 from jobs.core.errors import RowsRefused, SinkFailed
 from jobs.core.ledger import Counts
 from jobs.core.ledger_postgres import PostgresLedger
+from jobs.core.outlets import Outlets
 from jobs.core.postgres import Database
 from jobs.core.sinks.postgres import SHORT_ROWS, PostgresSink
 

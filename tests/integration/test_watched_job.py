@@ -19,8 +19,8 @@ from confluent_kafka import Producer
 from pyspark.sql import DataFrame, SparkSession
 
 import jobs.stream_table_join as join_job
-from jobs.core.batch import utc_now
 from jobs.core.checkpoint import Checkpoint
+from jobs.core.clock import utc_now
 from jobs.core.errors import ConfigError
 from jobs.core.logs import JsonLines
 from jobs.core.metrics import Metrics

@@ -74,7 +74,8 @@ def folders(config: JobConfig) -> list[str]:
     """All that the job keeps in files, but for its checkpoint and what it parks; each comes before what is inside it."""
     dead = config.dead_letters.delta if config.dead_letters else None
     late = config.source.late.to.delta if config.source.late else None
-    tables = [place for place in (config.sink.delta, config.sink.parquet, dead, late) if place]
+    order = config.dead_letters.key_order if config.dead_letters else None
+    tables = [place for place in (config.sink.delta, config.sink.parquet, dead, late, order) if place]
     ledger = [] if config.sink.postgres else [ledger_path(config), lease_path(config)]
     return [*(str(table.path) for table in tables), *ledger]
 

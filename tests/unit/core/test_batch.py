@@ -13,12 +13,13 @@ from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.core.batch import MicroBatch, Outlets
+from jobs.core.batch import MicroBatch
 from jobs.core.dead_letters import DeltaDeadLetters
 from jobs.core.doubt import FOR_GOOD, UNTIL
 from jobs.core.files import Folder
 from jobs.core.lateness import Lateness
 from jobs.core.ledger import Counts, Entry
+from jobs.core.outlets import Outlets
 from jobs.core.redriven import Redrive
 from jobs.core.sinks import Mark
 from jobs.core.sinks.tables import DeltaTableSink

@@ -129,6 +129,39 @@ def test_what_retry_topics_need(tmp_path: Path, overrides: list[str], path: str,
     assert hint in found[2]
 
 
+ORDER = "dead_letters.key_order={path: data/blocked}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "path", "hint"),
+    [
+        ([ORDER], "dead_letters.redrive", "required with key_order: topic and parking_topic"),
+        ([ORDER, REDRIVE, RETRY], "dead_letters.retry.reasons", "with KEY_BLOCKED: with key_order"),
+        (
+            [ORDER, REDRIVE, "join={on_miss: wait, wait_for: 1h, parked: data/parked}"],
+            "join.on_miss",
+            "keep or dead_letter: with dead_letters.key_order no record waits apart",
+        ),
+        (
+            [ORDER, REDRIVE, "sink.delta.path=data/blocked/sink"],
+            "dead_letters.key_order.path",
+            "a folder apart from sink.delta.path (data/blocked/sink)",
+        ),
+    ],
+)
+def test_what_key_order_needs(tmp_path: Path, overrides: list[str], path: str, hint: str) -> None:
+    found = told(tmp_path, *overrides)
+    assert found[0] == path
+    assert hint in found[2]
+
+
+def test_key_order(tmp_path: Path) -> None:
+    reasons = "dead_letters.retry.reasons=[NO_REFERENCE, KEY_BLOCKED]"
+    made = config(tmp_path, ORDER, REDRIVE, RETRY, reasons).dead_letters
+    assert made and made.key_order
+    assert made.key_order.path == "data/blocked"
+
+
 def test_retry_topics(tmp_path: Path) -> None:
     made = config(tmp_path, REDRIVE, RETRY).dead_letters
     assert made and made.retry

@@ -39,12 +39,14 @@ def test_a_slow_reader_is_not_made_up_for_by_a_burst() -> None:
 
 
 def test_a_letter_that_was_tried_often_enough_or_cut_is_not_tried_again(rows: Callable[..., DataFrame]) -> None:
-    schema = "n INT, attempt INT, sent ARRAY<STRUCT<key: STRING, value: BINARY>>"
+    schema = "n INT, reason STRING, attempt INT, sent ARRAY<STRUCT<key: STRING, value: BINARY>>"
     own, cut = [("k", b"v")], [("k", b"v"), ("patterns-value-sha256", b"ab")]
-    given = [(0, 1, own), (1, 2, own), (2, 3, own), (3, 1, cut), (4, 1, [])]
+    tried = [(0, 1, own), (1, 2, own), (2, 3, own), (3, 1, cut), (4, 1, [])]
+    given = [(n, "FUTURE", attempt, sent) for n, attempt, sent in tried]
+    followed = (5, "KEY_BLOCKED", 3, own)  # it was never tried itself
     topics = Redrive.model_validate({"topic": "again", "parking_topic": "parked", "max_attempts": 3})
-    again, parked = by_attempt(rows(schema, *given), topics)
-    assert_df_equality(again, rows(schema, given[0], given[1], given[4]))
+    again, parked = by_attempt(rows(schema, *given, followed), topics)
+    assert_df_equality(again, rows(schema, given[0], given[1], given[4], followed))
     assert_df_equality(parked, rows(schema, given[2], given[3]))
 
 

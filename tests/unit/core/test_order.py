@@ -1,0 +1,114 @@
+"""Which records follow a dead letter of their key, and until when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chispa import assert_df_equality
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs.core.order import IDENTITY, KeyOrder, blocked, heads
+from jobs.core.pending import Names, Pending
+from jobs.core.sinks import Mark
+
+Rows = Callable[..., DataFrame]
+NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
+MARK = Mark("join", "q1", 0, '[{"t": {"0": 0}}]', '[{"t": {"0": 99}}]')
+PLACE = "_topic STRING, _partition INT, _offset BIGINT"
+FAILED = f"{PLACE}, _key BINARY, _reason STRING, _attempt INT"
+OUTCOME = f"id INT, {PLACE}, _key BINARY, _reason STRING, _detail STRING, _attempt INT"
+BLOCKED = "KEY_BLOCKED"
+
+
+def failed(offset: int, key: bytes | None = b"k", reason: str = "MALFORMED", attempt: int = 1) -> tuple[Any, ...]:
+    return ("t", 0, offset, key, reason, attempt)
+
+
+def outcome(offset: int, **given: Any) -> tuple[Any, ...]:
+    one = {"topic": "t", "partition": 0, "key": b"k", "reason": None, "detail": None, "attempt": 1, **given}
+    return (
+        offset,
+        one["topic"],
+        one["partition"],
+        offset,
+        *(one[name] for name in ("key", "reason", "detail", "attempt")),
+    )
+
+
+def behind(offset: int, of: int, **given: Any) -> tuple[Any, ...]:
+    return outcome(
+        offset, reason=BLOCKED, detail=f"behind the dead letter of topic t, partition 0, offset {of}", **given
+    )
+
+
+def test_later_records_of_a_key_follow_its_first_dead_letter(rows: Rows) -> None:
+    first = heads(rows(FAILED, failed(5), failed(3), failed(7, key=b"other"), failed(1, key=None)), None)
+    other, none = outcome(6, key=b"other"), outcome(9, key=None)
+    given = rows(OUTCOME, outcome(2), outcome(3, reason="MALFORMED"), outcome(4), outcome(6), other, none)
+    kept = outcome(2), outcome(3, reason="MALFORMED"), other, none
+    expected = rows(OUTCOME, *kept, behind(4, 3), behind(6, 3))
+    assert_df_equality(blocked(given, first), expected, ignore_row_order=True, ignore_nullable=True)
+
+
+def test_in_another_partition_what_is_new_follows_and_what_comes_again_does_not(rows: Rows) -> None:
+    first = heads(rows(FAILED, failed(5)), None)
+    again = outcome(4, partition=1, attempt=2)
+    found = blocked(rows(OUTCOME, outcome(3, partition=1), again, outcome(6, attempt=2)), first)
+    expected = rows(OUTCOME, behind(3, 5, partition=1), again, behind(6, 5, attempt=2))
+    assert_df_equality(found, expected, ignore_row_order=True, ignore_nullable=True)
+
+
+@pytest.fixture
+def order(spark: SparkSession, tmp_path: Path) -> Callable[[], KeyOrder]:
+    """As a new start of the job has it."""
+    names = Names("blocked", "freed")
+    return lambda: KeyOrder(Pending(spark, str(tmp_path), names, IDENTITY))
+
+
+def batch(rows: Rows, order: KeyOrder, judged: list[int], *fails: tuple[Any, ...]) -> dict[int, int]:
+    """One batch with these records, of which some fail. Of key `k`: offset in each partition from which it is blocked."""
+    coordinates, failing = rows(PLACE, *(("t", 0, offset) for offset in judged)), rows(FAILED, *fails)
+    with order.within(coordinates, failing) as blocking:
+        found = blocking.heads.filter("_key = 'k'").collect() if blocking.heads else []
+        if fails or blocking.open:
+            order.record(blocking, coordinates, failing, MARK, NOON)
+    return {head["partition"]: head["offset"] for row in found for head in row["_heads"]}
+
+
+def test_a_key_is_blocked_until_all_of_its_dead_letters_have_passed(rows: Rows, order: Any) -> None:
+    job = order()
+    assert batch(rows, job, [1, 2]) == {}
+    assert not job.is_open
+    assert batch(rows, job, [3, 4], failed(3)) == {0: 3}
+    assert batch(rows, job, [5], failed(5, reason=BLOCKED)) == {0: 3}
+    job = order()
+    assert batch(rows, job, [3], failed(3, attempt=2)) == {0: 3}, "rejected again"
+    assert batch(rows, job, [3]) == {0: 5}, "it has passed, the one behind it has not"
+    assert batch(rows, job, [5, 6]) == {}, "in a batch with what is redriven, new records go on"
+    assert batch(rows, job, [7]) == {}
+    assert not job.is_open
+
+
+def test_a_batch_that_runs_again_finds_its_own_dead_letters(rows: Rows, order: Any) -> None:
+    """Of the first attempt, offset 3 failed; now it passes, and 4 fails."""
+    assert batch(rows, order(), [3, 4], failed(3), failed(4, reason=BLOCKED)) == {0: 3}
+    assert batch(rows, order(), [3, 4], failed(4)) == {0: 4}
+    assert batch(rows, order(), [3, 4], failed(4)) == {0: 4}
+    assert batch(rows, order(), [9]) == {0: 4}
+
+
+@pytest.mark.parametrize("reason", ["LATE", "WAITING"])
+def test_only_dead_letters_block(rows: Rows, order: Any, reason: str) -> None:
+    assert batch(rows, order(), [3], failed(3, reason=reason)) == {}
+    assert batch(rows, order(), [4]) == {}
+
+
+def test_what_is_given_up_blocks_no_longer(rows: Rows, order: Any) -> None:
+    job = order()
+    batch(rows, job, [3, 4], failed(3), failed(4, reason=BLOCKED))
+    order().free(rows(f"{PLACE}, attempt INT", ("t", 0, 3, 1)), MARK, NOON)
+    assert batch(rows, job, [5]) == {0: 4}
