@@ -83,7 +83,7 @@ def test_what_was_parked_for_good_holds_nobody_up(sent: Case, spark: SparkSessio
     assert written(spark, sent) == ["o0", "o3", "o4", "o5", "o6", "o7", "o8"]
 
 
-@pytest.mark.parametrize("point", ["written", "before_ledger"])
+@pytest.mark.parametrize("point", [pytest.param("written", marks=pytest.mark.long), "before_ledger"])
 def test_a_kill_in_a_batch_that_frees_a_key(
     sent: Case, spark: SparkSession, database: Any, killed: Any, point: str
 ) -> None:
