@@ -105,6 +105,11 @@ def ids(again: Again) -> list[int]:
     return sorted(row["id"] for row in again.rows.collect())
 
 
+def judged(again: Again) -> list[int]:
+    """Offsets, each once."""
+    return sorted({row["_offset"] for row in again.judged.collect()})
+
+
 def test_what_is_there_or_comes_twice_is_a_duplicate(made: Redrive, sink: DeltaTableSink, rows: Rows) -> None:
     decoded = rows(
         DECODED,
@@ -119,6 +124,7 @@ def test_what_is_there_or_comes_twice_is_a_duplicate(made: Redrive, sink: DeltaT
     with made.sorted(decoded, MARK, sink) as again:
         assert (ids(again), again.duplicate, again.already) == ([4, 5, 6], 4, 0)
         assert again.taken and sorted(map(tuple, again.taken.collect())) == [("orders", 3, 8, 3)]
+        assert judged(again) == [4, 7, 8, 9], "what the sink holds has passed"
 
 
 def test_a_repeat_knows_what_the_attempt_before_it_has_written(made: Redrive, sink: DeltaTableSink, rows: Rows) -> None:
@@ -143,6 +149,7 @@ def test_where_a_sink_cannot_say_the_topic_tells_what_came_before(
     mark = Mark("join", "q1", 4, '[{"again": {"0": 2}}]', '[{"again": {"0": 5, "1": 1}}]')
     with replace(made, records=lambda: topic).sorted(decoded, mark, MemorySink(spark, "none")) as again:
         assert (ids(again), again.duplicate, again.already) == ([2, 3], 1, 0)
+        assert judged(again) == [8, 9], "7 may have been rejected since"
 
 
 def test_what_came_again_does_not_wait(made: Redrive, sink: DeltaTableSink, rows: Rows) -> None:
