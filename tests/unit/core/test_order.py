@@ -48,8 +48,9 @@ def behind(offset: int, of: int, **given: Any) -> tuple[Any, ...]:
 def test_later_records_of_a_key_follow_its_first_dead_letter(rows: Rows) -> None:
     first = heads(rows(FAILED, failed(5), failed(3), failed(7, key=b"other"), failed(1, key=None)), None)
     other, none = outcome(6, key=b"other"), outcome(9, key=None)
-    given = rows(OUTCOME, outcome(2), outcome(3, reason="MALFORMED"), outcome(4), outcome(6), other, none)
-    kept = outcome(2), outcome(3, reason="MALFORMED"), other, none
+    at_head = outcome(7, key=b"other")
+    given = rows(OUTCOME, outcome(2), outcome(3, reason="MALFORMED"), outcome(4), outcome(6), other, none, at_head)
+    kept = outcome(2), outcome(3, reason="MALFORMED"), other, none, at_head
     expected = rows(OUTCOME, *kept, behind(4, 3), behind(6, 3))
     assert_df_equality(blocked(given, first), expected, ignore_row_order=True, ignore_nullable=True)
 
