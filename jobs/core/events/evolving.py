@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from functools import partial
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,6 +25,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 SLICE = 4096  # events that are Python objects at a time
 PARTIAL = "stream_id STRING, stream_version BIGINT, has_state BOOLEAN"
 READ = ("stream_id", "stream_version", "event_type", "data", "occurred_at", "_standing")
@@ -35,7 +37,12 @@ class Recorded(NamedTuple):
     event_type: str
     data: dict[str, Any]
     stream_version: int
-    occurred_at: datetime
+    occurred_us: int  # microseconds since 1970
+
+    @property
+    def occurred_at(self) -> datetime:
+        """In UTC; made only where it is asked for, as it costs more than all the rest."""
+        return EPOCH + timedelta(microseconds=self.occurred_us)
 
 
 class EvolveFailed(Exception):
@@ -78,7 +85,7 @@ def fold_batches(batches: Iterable[pa.RecordBatch], fold: PythonFold, schema: pa
     for batch in batches:
         for start in range(0, len(batch), SLICE):
             part = batch.slice(start, SLICE)
-            running.add(*(part.column(name).to_pylist() for name in READ))
+            running.add(*(_items(part.column(name)) for name in READ))
         yield running.finished()
     running.end()
     yield running.finished()
@@ -95,7 +102,7 @@ class Running:
     state: Any = None
     rows: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, *columns: list[Any]) -> None:
+    def add(self, *columns: Iterable[Any]) -> None:
         """Events in order, column by column."""
         for stream, version, event_type, data, at, standing in zip(*columns):
             if stream != self.stream:
@@ -120,7 +127,7 @@ class Running:
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as unfit:
             raise self._misfit(rows, unfit) from unfit
 
-    def _evolved(self, event_type: str, data: str, at: datetime) -> Any:
+    def _evolved(self, event_type: str, data: str, at: int) -> Any:
         try:
             return self.fold.evolve(self.state, Recorded(event_type, msgspec.json.decode(data), self.version, at))
         except Exception as failure:
@@ -150,6 +157,14 @@ def as_row(state: Any) -> dict[str, Any]:
     if is_dataclass(state) and not isinstance(state, type):
         return {known.name: getattr(state, known.name) for known in fields(state)}
     raise TypeError(f"a state is None, a mapping or a dataclass, and not a {type(state).__name__}")
+
+
+def _items(column: pa.Array) -> Iterable[Any]:
+    """A column as Python has it, times as integers; nothing is made of one that is null throughout."""
+    if column.null_count == len(column):
+        return repeat(None, len(column))
+    items: list[Any] = (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist()
+    return items
 
 
 def _batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:

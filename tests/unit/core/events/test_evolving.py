@@ -125,6 +125,12 @@ def test_a_state_is_a_mapping_or_a_dataclass() -> None:
         as_row(5)
 
 
+def test_an_event_knows_when_it_happened() -> None:
+    times: list[datetime] = []
+    folded([("a", 1, "x", "{}", None)], evolve=lambda state, event: times.append(event.occurred_at))
+    assert times == [AT]
+
+
 def test_a_failure_travels() -> None:
     failure = EvolveFailed("a", 1, "x", "KeyError: 'n'")
     assert str(pickle.loads(pickle.dumps(failure))) == str(failure) == "stream a, version 1: x: KeyError: 'n'"
