@@ -27,6 +27,7 @@ from jobs.core.decode_plan import DecodeSettings as DecodeSettings
 from jobs.core.decode_plan import Rejection
 from jobs.core.decode_rows import Decoded, Decoder
 from jobs.core.decode_scalars import now_micros
+from jobs.core.events import reading
 from jobs.core.reasons import Reason
 
 FORMATS: dict[str, Callable[[DecodeSettings], Decoder]] = {
@@ -34,6 +35,7 @@ FORMATS: dict[str, Callable[[DecodeSettings], Decoder]] = {
     "csv": decode_text.csv_decoder,
     "raw": decode_text.raw_decoder,
     "avro": decode_avro.decoder,
+    "event": reading.decoder,
 }
 PLACE = ("topic", "partition", "offset", "timestamp")
 RECORD = ("key", "value", "headers")

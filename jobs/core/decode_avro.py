@@ -123,6 +123,7 @@ class _Datum:
             return [self._item(node.element, f"{path}[{number}]") for number, _ in enumerate(self._items())]
         if isinstance(node, Map):
             return self._map(node, path)
+        assert isinstance(node, Scalar), "documents are of events alone, and those are JSON"
         return self._scalar(node, path)
 
     def _map(self, node: Map, path: str) -> object:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from itertools import accumulate, chain
 from operator import attrgetter
 from typing import Annotated, Any, NamedTuple, TypeAlias
@@ -20,11 +20,12 @@ import pyarrow.compute as pc
 
 from jobs.core import decode_columns
 from jobs.core.decode_columns import Column, merged, rows_where
-from jobs.core.decode_plan import Array, Field, Map, Node, Scalar, Struct
+from jobs.core.decode_plan import Array, Document, Field, Map, Node, Scalar, Struct
 
 Years = tuple[int, int]
 Strings: TypeAlias = "int | pa.Array"  # for every row alike, or row by row
 NULL = msgspec.Raw(b"null")
+_any: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=float)
 UNSET = msgspec.UNSET
 PLAIN = {pa.bool_(): bool, pa.string(): str, pa.binary(): bytes}
 QUOTED = (str, bytes)
@@ -51,6 +52,8 @@ def builder(node: Node, years: Years) -> Builder:
     if isinstance(node, Map):
         value = builder(node.value, years)
         return Builder(dict[str, _nullable(value)], _Maps(value, node.arrow).build, None)  # type: ignore[misc]
+    if isinstance(node, Document):
+        return Builder(msgspec.Raw, partial(_documents, node), NULL)
     structs = struct_builder(node, years)
     return Builder(structs.type, structs.build, None)
 
@@ -99,6 +102,16 @@ def _of_written(after: Callable[[pa.Array], Column]) -> Builder:
         return Built(*after(pc.if_else(nulls, None, texts) if pc.any(nulls).as_py() else texts), 0)
 
     return Builder(msgspec.Raw, build, NULL)
+
+
+def _documents(node: Document, items: list[Any]) -> Built:
+    """Texts as they were written; what is no object is left to the slow path."""
+    values = list(map(_any.decode, items))
+    bad = [row for row, value in enumerate(values) if type(value) is not dict]
+    fields = [node.picked(value.get(node.field)) if type(value) is dict else None for value in values]
+    texts = pa.array(list(map(bytes, items)), pa.binary()).cast(pa.string())
+    array = pa.StructArray.from_arrays([texts, pa.array(fields, pa.string())], fields=list(node.arrow))
+    return Built(array, bad, pa.array([_within(value, node.levels) for value in values], pa.int32()))
 
 
 def _valid(found: pa.Array) -> Strings:
@@ -211,8 +224,18 @@ def _strings(value: Any, levels: int) -> int:
         return 0
     if type(value) not in (dict, list):
         return 1 + (type(value) is str)
+    inside = _within(value, levels)
+    return 1 + inside if inside >= 0 else -1
+
+
+def _within(value: Any, levels: int) -> int:
+    """The strings in a value; -1 where it is too deep."""
+    if type(value) is dict and levels > 0:  # most have one level, and this is the quick way to see it
+        kinds = set(map(type, value.values()))
+        if dict not in kinds and list not in kinds:
+            return len(value) + sum(type(one) is str for one in value.values())
     strings, depth = measure([value])
-    return 1 + strings if depth <= levels else -1
+    return strings if depth <= levels else -1
 
 
 def measure(values: list[Any]) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from jobs.core.decode_scalars import Number, Read, Unfit
 from jobs.core.reasons import Reason
 
 MAX_DETAIL = 200
+DOCUMENT = pa.struct([("text", pa.string()), ("field", pa.string())])
 Times = Literal["rfc3339", "epoch_s", "epoch_ms"]
 
 
@@ -89,7 +90,22 @@ class Struct:
     name: str = "object"
 
 
-Node = Scalar | Array | Map | Struct
+@dataclass(frozen=True)
+class Document:
+    """Any object, kept as its text, beside one of its fields as a text: a string, or an integer of 64 bits."""
+
+    field: str
+    levels: int  # that it may have, itself included
+    arrow: pa.DataType = DOCUMENT
+    name: str = "object"
+
+    def picked(self, value: object) -> str | None:
+        """The field, where it is such a one."""
+        whole = type(value) is int and -(2**63) <= value < 2**63
+        return str(value) if whole or type(value) is str else None
+
+
+Node = Scalar | Array | Map | Struct | Document
 
 
 def compile_schema(settings: DecodeSettings) -> Struct:
@@ -183,6 +199,8 @@ class Reader:
             return [(key, self.read(node.value, item, f"{path}[*]")) for key, item in value.items()]
         if isinstance(node, Struct) and isinstance(value, dict):
             return self.struct(node, value, path)
+        if isinstance(node, Document) and isinstance(value, dict):
+            return {"text": None, "field": node.picked(_plain(value.get(node.field)))}
         self.fault(Reason.WRONG_TYPE, path, f"expected {node.name}, found {kind(value)}")
         return None
 
@@ -212,6 +230,12 @@ class Reader:
     def fault(self, reason: Reason, path: str, cause: str) -> None:
         """Takes note of one, without the payload."""
         self.faults.append(Rejection(reason, f"{path}: {cause}"[:MAX_DETAIL]))
+
+
+def _plain(value: object) -> object:
+    """A whole number that is written as one as an int; anything else as it is."""
+    digits = isinstance(value, Number) and value.lstrip("-").isdigit() and len(value) <= 20
+    return int(value) if digits else value  # type: ignore[call-overload]
 
 
 def kind(value: object) -> str:

@@ -15,6 +15,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import BinaryType, DataType, StringType
 
+from jobs.core import uuids
 from jobs.core.checks_sinks import EVENT_ID, JSON, OURS
 from jobs.core.config import KafkaSink as Target
 from jobs.core.reasons import Reason
@@ -54,12 +55,7 @@ def routed(outcome: DataFrame, target: Target) -> DataFrame:
 def event_id(job: str) -> Column:
     """The UUIDv5 of `job/topic/partition/offset`, alike at every repeat; two jobs tell apart what they make of one record."""
     name = F.concat_ws("/", F.lit(job), *(F.col(place).cast("string") for place in COORDINATES))
-    digest = F.sha1(F.concat(F.lit(NAMESPACE.bytes), name.cast("binary")))
-    variant = F.translate(F.substring(digest, 17, 1), "0123456789abcdef", "89ab" * 4)
-    third = F.concat(F.lit("5"), F.substring(digest, 14, 3))
-    fourth = F.concat(variant, F.substring(digest, 18, 3))
-    parts = (F.substring(digest, 1, 8), F.substring(digest, 9, 4), third, fourth, F.substring(digest, 21, 12))
-    return F.concat_ws("-", *parts)
+    return uuids.version_5(NAMESPACE, name)
 
 
 def as_bytes(rows: DataFrame, name: str) -> Column:

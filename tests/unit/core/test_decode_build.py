@@ -7,8 +7,8 @@ import pyarrow as pa
 from _decoding import settings, struct
 from pyspark.sql import types as T
 
-from jobs.core.decode_build import StructBuilder, add, measure, struct_builder
-from jobs.core.decode_plan import compile_schema
+from jobs.core.decode_build import StructBuilder, add, builder, measure, struct_builder
+from jobs.core.decode_plan import Document, compile_schema
 
 NESTED = struct(
     s=T.StringType(),
@@ -49,6 +49,21 @@ def test_a_required_number_that_is_null_is_bad() -> None:
 def test_learnt_fields_are_counted_and_what_is_too_deep_stands_out() -> None:
     values = [b'{"x":"a"}', b'{"x":1}', b'{"x":{"k":["b"]}}', b'{"x":[[[["b"]]]]}', b'{"s":"a"}']
     assert build(struct(s=T.StringType()), *values, learnt=("x",))[1] == [2, 1, 3, -1, 2]
+
+
+def test_a_document_keeps_its_text_and_one_field_and_counts_its_strings() -> None:
+    texts = ['{"k": "a",  "x": "b"}', '{"k": 7}', '{"k": 1.0, "x": {"y": ["c"]}}', '{"x": [[1]]}', "[]", "null"]
+    made = builder(Document("k", 3), (1970, 2200))
+    array, bad, strings = made.build([msgspec.Raw(text.encode()) for text in texts])
+    assert [row["text"] for row in array.to_pylist()] == texts
+    assert [row["field"] for row in array.to_pylist()] == ["a", "7", None, None, None, None]
+    assert (bad, strings.to_pylist()) == ([4, 5], [4, 1, 4, 1, 0, 0])
+
+
+def test_a_document_that_is_too_deep_stands_out() -> None:
+    made = builder(Document("k", 2), (1970, 2200))
+    values = [msgspec.Raw(text) for text in (b'{"x":[1]}', b'{"x":[[1]]}', b"{}")]
+    assert made.build(values).strings.to_pylist() == [1, -1, 0]
 
 
 def test_strings_add_up_for_all_rows_alike_and_row_by_row() -> None:

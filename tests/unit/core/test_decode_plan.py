@@ -6,7 +6,7 @@ import pyarrow as pa
 from _decoding import settings, struct
 from pyspark.sql import types as T
 
-from jobs.core.decode_plan import DecodeSettings, Reader, Rejection, compile_schema, kind
+from jobs.core.decode_plan import DecodeSettings, Document, Reader, Rejection, compile_schema, kind
 from jobs.core.decode_scalars import Number
 from jobs.core.reasons import Reason
 
@@ -64,3 +64,15 @@ def test_timestamps_are_said_for_all_or_by_column_and_hold_below_it() -> None:
 def test_kinds_are_jsons_words() -> None:
     values: list[object] = [True, Number("1"), "x", [], {}, None]
     assert [kind(value) for value in values] == ["boolean", "number", "string", "array", "object", "null"]
+
+
+def test_a_document_is_an_object_with_one_field_as_a_text() -> None:
+    reader, node = Reader(), Document("k", 3)
+    values: dict[object, object] = {"a": "a", Number("7"): "7", Number("7.0"): None, Number("9" * 19): None, True: None}
+    assert {value: reader.read(node, {"k": value}, "$.data") for value in values} == {
+        value: {"text": None, "field": found} for value, found in values.items()
+    }
+    assert reader.read(node, {}, "$.data") == {"text": None, "field": None}
+    assert reader.faults == []
+    assert reader.read(node, [], "$.data") is None
+    assert reader.faults == [Rejection(Reason.WRONG_TYPE, "$.data: expected object, found array")]
