@@ -26,7 +26,6 @@ from jobs.stream_table_join import Config, start
 ROW = "order_id text, customer_id text, segment text, _reference_version text, _topic text, _partition int, _offset bigint"
 COLUMNS = ["_topic", "_partition", "_offset", "order_id", "customer_id", "segment", "_reference_version"]
 SEGMENTS = {"c0": "gold", "c1": "silver"}
-STAGED = {"max_record_bytes": "64MiB"}  # a batch of so large records is never held by the driver, however few they are
 Settings = dict[str, Any]
 
 
@@ -54,7 +53,7 @@ class Case:
         self.customers, self.table = f"customers_{self.name}", f"orders_{self.name}"
         self.topic, self.dead = servers.topic("orders"), servers.topic("dead")
         self.faults, self.sent = path / "faults", 0
-        self._settings, self._more = settings, STAGED if sink == "staged" else {}
+        self._settings, self._more = settings, {points.STAGED: "1"} if sink == "staged" else {}
         self.segments: dict[str, set[str]] = {customer: {segment} for customer, segment in SEGMENTS.items()}
         self.faults.mkdir(parents=True)
         self._make_tables()
@@ -71,7 +70,6 @@ class Case:
                 "kafka": {"topic": self.topic},
                 "schema": "order_id STRING, customer_id STRING",
                 "required": ["order_id"],
-                **self._more,
             },
             "reference": {
                 "jdbc": {"table": self.customers, "key": "customer_id", "columns": ["segment"]},
@@ -91,7 +89,8 @@ class Case:
         """A process; `armed` is by point."""
         for point, act in armed.items():
             points.arm(self.faults, point, act)
-        return Driver(self.path / "job.yaml", self.faults, self.path / "log", self.servers.environment(), *more)
+        environment = {**self.servers.environment(), **self._more}
+        return Driver(self.path / "job.yaml", self.faults, self.path / "log", environment, *more)
 
     @contextlib.contextmanager
     def running(self, *more: str) -> Iterator[Driver]:

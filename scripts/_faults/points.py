@@ -29,12 +29,13 @@ from jobs.core.ledger import Ledger
 from jobs.core.ledger_postgres import PostgresLedger
 from jobs.core.reference import ReferenceTable
 from jobs.core.retry_topics import DueLetters
-from jobs.core.sinks import Mark, commits, copying
+from jobs.core.sinks import Mark, commits, copying, postgres
 from jobs.core.sinks.postgres import PostgresSink
 from jobs.core.sinks.tables import DeltaTableSink
 from jobs.core.sinks.topics import KafkaSink
 
 FOLDER = "PATTERNS_FAULTS"  # the variable that names the folder of armed faults
+STAGED = "PATTERNS_STAGED"  # the variable that keeps the driver from holding batches, however few their rows are
 HELD_S = 600
 Act = Literal["kill", "stop", "hold", "fail"]
 Call = Callable[..., Any]
@@ -74,6 +75,8 @@ def install(root: int) -> None:
     for point, places in POINTS.items():
         for place in places:
             setattr(place.owner, place.name, _wrapped(getattr(place.owner, place.name), place, point))
+    if os.environ.get(STAGED):
+        postgres.SHORT_ROWS = 0
     copying.send = send_halved  # type: ignore[assignment]
     KafkaSink.append = _in_halves(KafkaSink.append)  # type: ignore[method-assign]
 

@@ -62,7 +62,7 @@ class Case:
         settings = JobConfig.model_validate({**whole, "sink": {"postgres": {"table": table, **target}}})
         assert settings.postgres
         self.database = Database(settings.postgres)
-        self.sink = PostgresSink(spark, self.database, self.job, Target(table=table, **target), 1 << 10)
+        self.sink = PostgresSink(spark, self.database, self.job, Target(table=table, **target))
         self.ledger = PostgresLedger(self.database, self.job, self.sink)
         self.dead = DeltaDeadLetters(spark, str(path / f"dead_{self.job}"))
         self.records = records

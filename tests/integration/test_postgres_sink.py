@@ -22,8 +22,8 @@ from jobs.core.failures import SinkFailure
 from jobs.core.ledger import Counts, Entry
 from jobs.core.ledger_postgres import PostgresLedger
 from jobs.core.postgres import Database
-from jobs.core.sinks import Mark
-from jobs.core.sinks.postgres import SHORT_ROWS, PostgresSink
+from jobs.core.sinks import Mark, postgres
+from jobs.core.sinks.postgres import SHORT_ROWS, Held, PostgresSink, Tasks
 
 COORDINATES = "_topic STRING, _partition INT, _offset BIGINT"
 PLACE = "_topic text, _partition int, _offset bigint"
@@ -47,7 +47,7 @@ class Written:
         settings = config(stack, table).postgres
         assert settings
         self.target, self.database = Target(table=table, **target), Database(settings)
-        self.sink = PostgresSink(spark, self.database, self.job, self.target, 1 << 10)
+        self.sink = PostgresSink(spark, self.database, self.job, self.target)
         self.ledger = PostgresLedger(self.database, self.job, self.sink)
 
     def mark(self, batch_id: int) -> Mark:
@@ -72,7 +72,7 @@ class Written:
         """Another instance of the same job."""
         other = object.__new__(Written)
         other.__dict__.update(self.__dict__)
-        other.sink = PostgresSink(self.spark, self.database, self.job, self.target, 1 << 10)
+        other.sink = PostgresSink(self.spark, self.database, self.job, self.target)
         other.ledger = PostgresLedger(self.database, self.job, other.sink)
         return other
 
@@ -163,6 +163,26 @@ def test_a_batch_staged_again_leaves_nothing_of_the_attempt_before(written: Any,
     assert len(staged(made, database)) == 1
     assert made.write(given) == Counts(1, 1)
     assert staged(made, database) == []
+
+
+def test_a_row_too_long_for_the_driver_to_hold_goes_the_other_way(
+    written: Any, rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "SHORT_BYTES", 200)
+    made, schema = written(f"a text, {PLACE}"), "a STRING, " + COORDINATES
+    short, long = ("ä", "t", 0, 0), ("ä" * 20, "t", 0, 1)
+    assert isinstance(held(made, rows(schema, short)), Held)
+    assert isinstance(held(made, rows(schema, short, long)), Tasks)
+    assert isinstance(held(made, rows(schema, short)), Tasks), "the next one does not try"
+    assert made.write(rows(schema, short, long)) == Counts(2, 2)
+    assert found(made) == [short, long]
+
+
+def held(made: Written, rows: DataFrame) -> Held | Tasks:
+    """Where the first batch waits, once it was staged."""
+    made.stage(rows, 0)
+    assert made.sink._staged
+    return made.sink._staged.where
 
 
 def test_a_commit_that_ends_while_it_is_tried_again_is_known_for_ones_own(written: Any, rows: Any) -> None:

@@ -36,8 +36,7 @@ def place(
         return _sink(spark, config, ledger, lease), ledger
     assert config.postgres, "a sink in PostgreSQL comes with a database"
     database = Database(config.postgres)
-    largest, epoch = int(config.source.max_record_bytes), lease.epoch if lease else 0
-    table = PostgresSink(spark, database, config.job, config.sink.postgres, largest, epoch)
+    table = PostgresSink(spark, database, config.job, config.sink.postgres, lease.epoch if lease else 0)
     return table, PostgresLedger(database, config.job, table, told, fence(lease) if lease else unfenced)
 
 

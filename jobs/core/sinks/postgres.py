@@ -1,7 +1,7 @@
 """Rows into a PostgreSQL table, in two steps: staged by `append`, and moved into the table by the ledger's transaction.
 
 STAGING  the rows' columns in the table's types, `_attempt BIGINT`: one unlogged table a batch, committed by the executors'
-         tasks; a batch of few rows is held by the driver instead, and has no staging table
+         tasks; a batch of few rows, none of them very long, is held by the driver instead, and has no staging table
 append   each staged row becomes a row
 upsert   of each key the newest staged row (highest version, then latest coordinates), unless the table has a newer one
 What is staged and not moved changes nothing: the batch runs again. Neither does what a task staged that Spark ran twice: only
@@ -28,14 +28,15 @@ from jobs.core.postgres import END_SESSION, Cursor, Database, quoted
 from jobs.core.sinks import Mark, Refusal, copying, lines, probe, statements
 from jobs.core.sinks.copying import ATTEMPT
 from jobs.core.sinks.deletes import FLAG
+from jobs.core.sinks.lines import LINE
 from jobs.core.sources import COORDINATES
 
 STAGING = "stream_patterns_staging"
 STAGED = "SELECT tablename FROM pg_tables WHERE schemaname = %s AND starts_with(tablename, %s) AND tablename < %s"
 END_COPIES = f"{END_SESSION} WHERE pid IN (SELECT pid FROM pg_locks WHERE relation = to_regclass(%s))"
 DRAFT = "patterns_draft"  # the session's own table for a batch that the driver holds
-SHORT_ROWS = 1_000  # batches of at most so many records take the short way
-SHORT_BYTES = 512 << 20  # and never more than this in the driver
+SHORT_ROWS = 10_000  # batches of at most so many records take the short way
+SHORT_BYTES = 512 << 20  # and the driver holds no more than this: each record has its share of it
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,12 @@ class Staged:
 class PostgresSink:
     """One table, which exists with the columns that the rows bring."""
 
-    def __init__(
-        self, spark: SparkSession, database: Database, job: str, target: Target, max_record_bytes: int, epoch: int = 0
-    ) -> None:
+    def __init__(self, spark: SparkSession, database: Database, job: str, target: Target, epoch: int = 0) -> None:
         """`epoch` is the lease's. Raises DependencyMissing for a database, table or unique index that is not there."""
         self._spark, self._database, self._target = spark, database, target
         self.name = f"table {target.table} at {database.address}"
         self._prefix, self._epoch = f"s{hashlib.sha1(job.encode()).hexdigest()[:12]}_", epoch
-        self._short = min(SHORT_ROWS, SHORT_BYTES // max_record_bytes)
+        self._short = SHORT_ROWS
         self._columns = self._described()
         self._staged: Staged | None = None
 
@@ -89,8 +88,8 @@ class PostgresSink:
         columns = self._fitting(rows.columns)
         ready = rows.select(lines.line(rows.select(*columns)))
         records = mark.records()
-        small = records is not None and records <= self._short
-        where = Held(ready.toArrow()) if small else self._by_tasks(ready, columns, mark)
+        held = self._held(ready, records) if records is not None and records <= self._short else None
+        where = held or self._by_tasks(ready, columns, mark)
         self._staged = Staged(mark, columns, where)
 
     def refused(self, rows: DataFrame, mark: Mark, most: int) -> list[Refusal]:
@@ -140,6 +139,15 @@ class PostgresSink:
         moved = self._insert(cursor, sql.Identifier(STAGING, staged.where.table), staged, list(staged.where.attempts))
         cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(STAGING, staged.where.table)))
         return moved
+
+    def _held(self, rows: DataFrame, records: int) -> Held | None:
+        """None where a row is longer than its share; from then on only smaller batches are tried, as its like may come."""
+        share = SHORT_BYTES // max(records, 1)
+        taken = rows.selectExpr(f"CASE WHEN octet_length({LINE}) <= {share} THEN {LINE} END AS {LINE}").toArrow()
+        if taken.column(LINE).null_count:
+            self._short = records // 2
+            return None
+        return Held(taken)
 
     def _by_tasks(self, rows: DataFrame, columns: list[str], mark: Mark) -> Tasks:
         table, statement = self._empty_staging(columns, mark)
