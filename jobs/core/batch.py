@@ -32,7 +32,6 @@ from jobs.core.reasons import LATE, WAITING
 from jobs.core.redriven import Again, Redrive
 from jobs.core.session import overridden
 from jobs.core.sinks import Mark, Refusal
-from jobs.core.sources import COORDINATES
 
 # Adaptive execution drops a join whose one side turns out empty, and with it what `observe` counted below it.
 NOT_ADAPTIVE = ("spark.sql.adaptive.enabled", "false")
@@ -101,7 +100,7 @@ class MicroBatch:
     def _refused(self, one: Try, most: int) -> list[Refusal]:
         """Of the good rows that the sink does not hold, those that it refuses."""
         with self._judged(one, self._keep(one)) as judged:
-            return self.outlets.good.refused(classify.good(judged.outcome(judged.good())), one.mark, most)
+            return self.outlets.good.refused(classify.good(judged.outcome(judged.fresh(judged.good()))), one.mark, most)
 
     def _mark(self, batch_id: int) -> Mark:
         query_id = self.checkpoint.query_id()
@@ -166,11 +165,11 @@ class MicroBatch:
 
     def _good(self, judged: Judged, one: Try) -> Counts:
         """Writes what is good; counts what was read, written and filtered in the same pass."""
-        again, held, seen, done = judged.again, judged.held, Observation(), Observation()
-        already = judged.good().join(held, COORDINATES, "left_semi").count() if held else 0
+        again, seen, left, done = judged.again, Observation(), Observation(), Observation()
         newest = [self.outlets.late.newest().alias("newest")] if self.outlets.late else []
         read = again.rows.observe(seen, F.count(F.lit(1)).alias("read"), F.count("_reason").alias("rejected"), *newest)
-        outcome = judged.outcome(read.filter("_reason IS NULL"))
+        fresh = judged.fresh(read.filter("_reason IS NULL"))
+        outcome = judged.outcome(fresh.observe(left, F.count(F.lit(1)).alias("fresh")) if judged.held else fresh)
         redriven = F.count_if((F.col(ATTEMPT) > 1) & F.col("_reason").isNull()).alias("redriven")
         counted = outcome.observe(
             done, F.count(F.lit(1)).alias("total"), F.count("_reason").alias("rejected"), redriven
@@ -179,7 +178,9 @@ class MicroBatch:
             self.outlets.good.append(classify.good(counted), one.mark)
         before, after = seen.get, done.get
         self._newest = before.get("newest")
-        filtered = before["read"] - before["rejected"] - already - after["total"]
+        good = before["read"] - before["rejected"]
+        already = good - left.get["fresh"] if judged.held else 0
+        filtered = good - already - after["total"]
         return Counts(
             before["read"] + again.already + again.duplicate,
             already + again.already + after["total"] - after["rejected"],

@@ -22,15 +22,18 @@ class Judged:
     held: DataFrame | None  # coordinates of what the sink holds of a batch in doubt
     blocking: Blocking = NOTHING
 
-    def outcome(self, events: DataFrame) -> DataFrame:
-        """Good events that the sink does not hold -> with their attempts; what is rejected now has a reason."""
-        fresh = events if self.held is None else events.join(self.held, COORDINATES, "left_anti")
-        return self.blocking.judge(self.again.tried(self.transform(fresh)))
-
     def good(self) -> DataFrame:
         return self.again.rows.filter("_reason IS NULL")
+
+    def fresh(self, events: DataFrame) -> DataFrame:
+        """Good events that the sink does not hold."""
+        return events if self.held is None else events.join(self.held, COORDINATES, "left_anti")
+
+    def outcome(self, fresh: DataFrame) -> DataFrame:
+        """With their attempts; what is rejected now has a reason."""
+        return self.blocking.judge(self.again.tried(self.transform(fresh)))
 
     def failed(self) -> DataFrame:
         """Rejected rows with their attempts, by the decoder or since."""
         before = self.again.tried(classify.rejected(self.again.rows))
-        return before.unionByName(classify.rejected(self.outcome(self.good())))
+        return before.unionByName(classify.rejected(self.outcome(self.fresh(self.good()))))

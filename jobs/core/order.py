@@ -71,7 +71,7 @@ class KeyOrder:
         """Of the records that were judged, those that failed are open, and no others."""
         fresh = dead(failed).filter("_key IS NOT NULL").select("_key", *IDENTITY)
         known = blocking.open
-        self._pending.begin(fresh if known is None else fresh.join(known, IDENTITY, "left_anti"), mark, now, False)
+        self._pending.begin(fresh, mark, now, False)
         if known is not None:
             passed = known.join(judged, COORDINATES, "left_semi").join(fresh, IDENTITY, "left_anti")
             self._pending.end(passed, mark, now)
