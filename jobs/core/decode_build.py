@@ -231,9 +231,9 @@ def _strings(value: Any, levels: int) -> int:
 def _within(value: Any, levels: int) -> int:
     """The strings in a value; -1 where it is too deep."""
     if type(value) is dict and levels > 0:  # most have one level, and this is the quick way to see it
-        kinds = set(map(type, value.values()))
+        kinds = [*map(type, value.values())]
         if dict not in kinds and list not in kinds:
-            return len(value) + sum(type(one) is str for one in value.values())
+            return len(value) + kinds.count(str)
     strings, depth = measure([value])
     return strings if depth <= levels else -1
 

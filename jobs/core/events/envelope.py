@@ -29,7 +29,6 @@ EVENT = (
 )
 NAMESPACE = UUID("206ae61e-b87c-48ec-81d5-b02976e1f5e4")  # of event ids; never to change
 STREAM_FIELD = "user_id"  # the field of `data` that names the stream where the event does not
-CORRELATION, CAUSATION = "correlation_id", "causation_id"
 FIRST_SCHEMA = 1  # the schema version of an event that names none
 
 

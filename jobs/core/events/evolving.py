@@ -173,7 +173,7 @@ def _batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _text(events: DataFrame) -> Any:
-    """`data` as JSON text, also where the log has it as VARIANT or as a struct."""
+    """`data` as JSON text, also where the log has it as VARIANT."""
     is_text = isinstance(events.schema["data"].dataType, T.StringType)
     return F.col("data") if is_text else F.to_json("data").alias("data")
 

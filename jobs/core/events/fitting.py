@@ -17,7 +17,7 @@ from jobs.core.events.folds import Fold
 from jobs.core.reasons import Reason
 
 UNFIT = "un fit"  # no field has this name: it would be no column
-EVENT = ("stream_id", "stream_version", "event_type")
+WHICH = ("stream_id", "stream_version", "event_type")
 
 
 def state_type(fold: Fold) -> T.StructType:
@@ -30,9 +30,9 @@ def state_type(fold: Fold) -> T.StructType:
 def fitted(events: DataFrame, fold: Fold) -> DataFrame:
     """EVENT -> FITTED. An event that does not fit fails the query, which names it."""
     read = _read(events, fold)
-    name = F.format_string("stream %s, version %d: data of %s do not fit the fold", *EVENT)
+    name = F.format_string("stream %s, version %d: data of %s do not fit the fold", *WHICH)
     version = F.when(F.col("_unfit"), F.raise_error(name)).otherwise(F.col("stream_version"))
-    return read.withColumn("stream_version", version).select(*EVENT, "_values", "_given")
+    return read.withColumn("stream_version", version).select(*WHICH, "_values", "_given")
 
 
 def unfit(events: DataFrame, fold: Fold) -> DataFrame:

@@ -72,5 +72,7 @@ def histories(types: list[str], fields: dict[str, st.SearchStrategy[Any]]) -> st
     """Many streams; data lack fields, have nulls, and fields that nobody knows."""
     known = {name: st.none() | values for name, values in fields.items()}
     data = st.fixed_dictionaries({}, optional={**known, "stranger": st.just({"x": None})})
-    history = st.lists(st.tuples(st.sampled_from(types), data), max_size=12)
+    history = st.integers(0, 12).flatmap(
+        lambda size: st.lists(st.tuples(st.sampled_from(types), data), min_size=size, max_size=size)
+    )
     return st.lists(history, min_size=25, max_size=40).map(lambda all_: {f"s{n}": one for n, one in enumerate(all_)})

@@ -162,6 +162,12 @@ def test_a_sum_is_exact_and_ends_the_query_where_it_leaves_its_type(rows: Callab
         partials(rows(READ, *events), fold).collect()
 
 
+def test_what_is_appended_is_in_the_order_of_versions(rows: Callable[..., DataFrame]) -> None:
+    order = (7, 2, 9, 4, 1, 8, 3, 6, 5)
+    events = [("s", version, "tagged", f'{{"tag": "t{version}"}}', AT) for version in order]
+    assert collected(partials(rows(READ, *events), ALL))["s"][-1] == [f"t{version}" for version in range(1, 10)]
+
+
 def test_a_stream_of_many_events_is_folded(spark: SparkSession) -> None:
     """In order, across Arrow batches."""
     version = (F.col("id") + 1).alias("stream_version")

@@ -73,6 +73,7 @@ def test_data_is_kept_as_the_text_that_it_was() -> None:
         ({"data": {"user_id": -(2**63)}}, str(-(2**63))),
         ({"data": {"user_id": "ü"}}, "ü"),
         ({"stream_id": "s1", "data": {}}, "s1"),
+        ({"stream_id": "s1"}, "s1"),
         ({"stream_id": "s1", "data": {"user_id": 1.5}}, "s1"),
     ],
 )
