@@ -4,8 +4,9 @@ A record is later than another one of its key if it stands behind it in its part
 gets by new partitions, a record that is read for the first time is later than any dead letter. Records without a key have
 no order. A dead letter is open until its record is judged anew and passes, or a redrive has parked it for good.
 
-BLOCKED   _key, _topic, _partition, _offset, _attempt, blocked_at     append-only
-FREED     _topic, _partition, _offset, _attempt, freed_at             append-only; blocked minus freed is open
+BLOCKED   _key, _topic, _partition, _offset, _write, blocked_at     append-only
+FREED     _topic, _partition, _offset, _write, freed_at             append-only; blocked minus freed is open
+`_write` tells the tries at a batch apart: one that fails after this was written does not undo what the next one finds.
 Which records are rejected has to be known before any is written, so a batch is judged twice in this mode. While no key has an
 open dead letter, that is all it costs; while one has, both tables are read once a batch.
 """
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import uuid4
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -28,7 +30,7 @@ from jobs.core.reasons import LATE, WAITING, Reason
 from jobs.core.sinks import Mark
 from jobs.core.sources import COORDINATES
 
-IDENTITY = [*COORDINATES, ATTEMPT]
+IDENTITY = [*COORDINATES, "_write"]
 HEADS = "_heads"  # of a key: the first of its dead letters in each partition
 
 
@@ -69,17 +71,17 @@ class KeyOrder:
 
     def record(self, blocking: Blocking, judged: DataFrame, failed: DataFrame, mark: Mark, now: datetime) -> None:
         """Of the records that were judged, those that failed are open, and no others."""
-        fresh = dead(failed).filter("_key IS NOT NULL").select("_key", *IDENTITY)
-        known = blocking.open
-        self._pending.begin(fresh, mark, now, False)
-        if known is not None:
-            passed = known.join(judged, COORDINATES, "left_semi").join(fresh, IDENTITY, "left_anti")
-            self._pending.end(passed, mark, now)
+        blocked = dead(failed).filter("_key IS NOT NULL").select("_key", *COORDINATES)
+        self._pending.begin(blocked.withColumn("_write", F.lit(uuid4().hex)), mark, now, False)
+        if blocking.open is not None:
+            self._pending.end(blocking.open.join(judged, COORDINATES, "left_semi"), mark, now)
         self.is_open = True
 
     def free(self, letters: DataFrame, mark: Mark, now: datetime) -> None:
-        """LETTER: given up for good, their keys go on without them. May be called beside a running job."""
-        self._pending.end(letters.withColumnRenamed("attempt", ATTEMPT), mark, now)
+        """Rows with coordinates: given up for good, their keys go on without them. May be called beside a running job."""
+        found = self._pending.rows()
+        if found is not None:
+            self._pending.end(found.join(letters, COORDINATES, "left_semi"), mark, now)
 
     def _open(self) -> DataFrame | None:
         """BLOCKED that is open, persisted; None where there is none."""
