@@ -16,7 +16,7 @@ from jobs.core.config import JobConfig, Kafka, Letters
 from jobs.core.errors import DeadLettersRefused, DependencyMissing
 from jobs.core.failures import Kind, kind, words
 from jobs.core.lease import Lease
-from jobs.core.sinks import Mark, Refusal, Sink
+from jobs.core.sinks import Mark, Outlet
 from jobs.core.sinks.tables import DeltaTableSink
 from jobs.core.sources import COORDINATES
 
@@ -60,12 +60,6 @@ class KafkaDeadLetters:
     def held(self) -> DataFrame | None:
         return None
 
-    def records(self) -> DataFrame | None:
-        return None
-
-    def refused(self, rows: DataFrame, mark: Mark, most: int) -> list[Refusal]:
-        return []
-
 
 class DeltaDeadLetters(DeltaTableSink):
     """Appends dead letters to a Delta table."""
@@ -75,12 +69,12 @@ class DeltaDeadLetters(DeltaTableSink):
         return self.rows().select(*IDENTITY) if self.exists() else None
 
 
-def sink(spark: SparkSession, config: JobConfig, lease: Lease) -> Sink | None:
+def sink(spark: SparkSession, config: JobConfig, lease: Lease) -> Outlet | None:
     """Where this job's dead letters go. Raises DependencyMissing for a topic that is not there."""
     return outlet(spark, config, config.dead_letters, lease)
 
 
-def outlet(spark: SparkSession, config: JobConfig, target: Letters | None, lease: Lease) -> Sink | None:
+def outlet(spark: SparkSession, config: JobConfig, target: Letters | None, lease: Lease) -> Outlet | None:
     """A place for DEAD_LETTER. Raises DependencyMissing for a topic that is not there."""
     if target is None:
         return None
@@ -112,7 +106,7 @@ def letters(rejected: DataFrame, job: str) -> DataFrame:
     )
 
 
-def send(place: Sink, rows: DataFrame, mark: Mark, in_doubt: bool = False) -> None:
+def send(place: Outlet, rows: DataFrame, mark: Mark, in_doubt: bool = False) -> None:
     """Writes DEAD_LETTER; a batch in doubt leaves out what is there already."""
     held = place.held() if in_doubt else None
     place.append(rows if held is None else rows.join(mark.narrow(held), IDENTITY, "left_anti"), mark)

@@ -22,7 +22,7 @@ from jobs.core.config import JobConfig
 from jobs.core.lease import Lease
 from jobs.core.ledger import Entry
 from jobs.core.reasons import LATE
-from jobs.core.sinks import Sink
+from jobs.core.sinks import Outlet
 from jobs.core.sources import COORDINATES
 
 NEWEST = "newest_event_time"  # in the ledger's note
@@ -36,7 +36,7 @@ class Lateness:
 
     column: str
     allowed: timedelta
-    to: Sink
+    to: Outlet
     besides: str | None = None  # the redrive topic: what comes again was in time once
 
     def judge(self, decoded: DataFrame, last: Entry | None, held: DataFrame | None) -> DataFrame:

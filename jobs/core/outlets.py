@@ -14,7 +14,7 @@ from jobs.core import dead_letters
 from jobs.core.lateness import Lateness
 from jobs.core.parking import Parking
 from jobs.core.reasons import LATE, WAITING
-from jobs.core.sinks import Mark, Sink
+from jobs.core.sinks import Mark, Outlet, Sink
 
 Phase = Callable[[str], AbstractContextManager[None]]  # times a part of a batch, by name
 
@@ -29,7 +29,7 @@ class Outlets:
     """One for the good rows, and one for each kind of the others."""
 
     good: Sink
-    dead: Sink | None
+    dead: Outlet | None
     parked: Parking | None
     late: Lateness | None = None
     max_refused: int = 1_000

@@ -29,7 +29,7 @@ from jobs.core.failures import words
 from jobs.core.files import Folder
 from jobs.core.kafka import Positions
 from jobs.core.retry import is_transient
-from jobs.core.sinks import Mark, Refusal, Sink
+from jobs.core.sinks import Mark, Outlet
 
 NOTES = "retries"  # a folder of the checkpoint; Spark passes over it
 NAME = "retry topics"  # of what is away, in metrics
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 class RetriedLetters:
     """Dead letters, of which some go to the retry topics and the others to where they go without."""
 
-    def __init__(self, retry: Retries, topics: list[KafkaDeadLetters], rest: Sink, limits: list[int]) -> None:
+    def __init__(self, retry: Retries, topics: list[KafkaDeadLetters], rest: Outlet, limits: list[int]) -> None:
         """Where there are limits, a record that is too large for its retry topic is not retried: it would have to be cut."""
         self._retry, self._topics, self._rest, self._limits = retry, topics, rest, limits
 
@@ -56,12 +56,6 @@ class RetriedLetters:
     def held(self) -> DataFrame | None:
         return self._rest.held()
 
-    def records(self) -> DataFrame | None:
-        return None
-
-    def refused(self, rows: DataFrame, mark: Mark, most: int) -> list[Refusal]:
-        return []
-
     def _place(self) -> Column:
         """The number of the row's retry topic, from 0; the first that is none for a row that is not retried."""
         last, number = F.lit(len(self._topics)), F.col("attempt") - 1
@@ -71,7 +65,7 @@ class RetriedLetters:
         return F.when(is_meant, number).otherwise(last)
 
 
-def retried(spark: SparkSession, config: JobConfig, rest: Sink | None) -> Sink | None:
+def retried(spark: SparkSession, config: JobConfig, rest: Outlet | None) -> Outlet | None:
     """Dead letters with their retry topics, where the config has any. Raises DependencyMissing."""
     given = config.dead_letters
     if not (rest and given and given.retry and config.kafka):

@@ -19,7 +19,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime, timezone
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import uuid4
@@ -27,6 +26,7 @@ from uuid import uuid4
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
+from jobs.core.clock import Clock, utc_now
 from jobs.core.errors import DependencyMissing
 from jobs.core.events import rendering, replaying
 from jobs.core.events.appending import DECIDED, Appender, EventsFailed
@@ -56,10 +56,6 @@ class Clients(NamedTuple):
 REAL = Clients()
 
 
-def now() -> datetime:
-    return datetime.now(timezone.utc)
-
-
 class EventStore:
     """Events of one topic. `options` are librdkafka's; those that the promises rest on are refused."""
 
@@ -73,7 +69,7 @@ class EventStore:
         evolve: Evolve = created_or_updated,
         timeout_s: float = 30.0,
         options: Mapping[str, str] | None = None,
-        clock: Callable[[], datetime] = now,
+        clock: Clock = utc_now,
         clients: Clients = REAL,
     ) -> None:
         decided = sorted({*(options or {})} & {*DECIDED, *READING, "group.id"})

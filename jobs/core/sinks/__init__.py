@@ -65,7 +65,7 @@ class Refusal:
         return f"topic {self.topic}, partition {self.partition}, offset {self.offset}: {self.detail}"
 
 
-class Sink(Protocol):
+class Outlet(Protocol):
     """A place for rows with coordinates."""
 
     def append(self, rows: DataFrame, mark: Mark) -> None:
@@ -73,6 +73,10 @@ class Sink(Protocol):
 
     def held(self) -> DataFrame | None:
         """`_topic, _partition, _offset` of every row that may be of a batch in doubt, to be narrowed by the caller."""
+
+
+class Sink(Outlet, Protocol):
+    """The place for good rows, which an audit asks and which may refuse some."""
 
     def records(self) -> DataFrame | None:
         """`_topic, _partition, _offset` of every row it holds, for an audit; None where it cannot say."""
