@@ -6,7 +6,8 @@ the same form and counts the same. When it is due, `after` behind its time in th
 the redrive topic, as `patterns dead-letters redrive` would: no batch waits for a record.
 
 How far each topic was sent stands in a note of the checkpoint, written after the sending. So a run that is cut short sends
-some again: the first tick of a run leaves out what the redrive topic has, and the job what it has handled (`core.redriven`).
+some again: the first tick of a run, or after a failure, leaves out what the redrive topic has, and the job what it has
+handled (`core.redriven`).
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class DueLetters:
         self._after = {one.topic: timedelta(milliseconds=one.after.ms) for one in given.topics} if given else {}
         self._every = min(max(OFTEN, min(self._after.values(), default=SELDOM) / 4), SELDOM)
         self._looked: datetime | None = None
-        self._in_doubt = True  # an earlier run may have sent more than it has noted
+        self._in_doubt = True  # more may have been sent than is noted: an earlier run was cut short, say
 
     def tick(self) -> None:
         """Looks now and then; a broker that is away is asked again later. Raises DependencyMissing for a topic that is gone."""
@@ -102,6 +103,7 @@ class DueLetters:
             is_away = isinstance(failure, DependencyMissing) and failure.dependency != kafka.TOPIC
             if not (is_away or is_transient(failure)):
                 raise
+            self._in_doubt = True  # it may have failed half-way
             log.warning("dead letters that are due wait: %s", words(failure))
             self._retried(NAME)
 

@@ -13,7 +13,7 @@ from _configs import config
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.core import kafka
+from jobs.core import kafka, letters, redrive
 from jobs.core.config import Retries
 from jobs.core.dead_letters import DEAD_LETTER
 from jobs.core.errors import DependencyMissing
@@ -24,6 +24,7 @@ Rows = Callable[..., DataFrame]
 TOPICS = [{"topic": "soon", "after": "10s"}, {"topic": "later", "after": "1m"}]
 RETRY = Retries.model_validate({"reasons": ["NO_REFERENCE", "SINK_REJECTED"], "topics": TOPICS})
 MARK = Mark("join", "q", 1, "[null]", "[null]")
+IDENTITY = "_topic STRING, _partition INT, _offset BIGINT, attempt INT"
 START = datetime(2026, 1, 2, tzinfo=timezone.utc)
 
 
@@ -88,6 +89,7 @@ class Looks:
     def __init__(self, spark: SparkSession, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.asked, self.away = START, list[dict[str, int]](), list[str]()
         self.failure: Exception | None = None
+        self.ends: dict[str, dict[str, int]] = {}
         monkeypatch.setattr(kafka, "at_times", self._at_times)
         retry = f"dead_letters.retry={{topics: [{', '.join(f'{{topic: {t}, after: {a}}}' for t, a in _topics())}]}}"
         redrive = "dead_letters.redrive={topic: again, parking_topic: parked}"
@@ -99,7 +101,7 @@ class Looks:
         self.asked.append(at_ms)
         if self.failure:
             raise self.failure
-        return {}
+        return self.ends
 
     def tick(self, seconds: float) -> int:
         """How often it has looked, so many seconds after the start."""
@@ -127,6 +129,30 @@ def test_while_the_broker_is_away_letters_wait(looks: Looks) -> None:
     looks.failure = DependencyMissing("Kafka", "localhost:1", "unreachable")
     assert [looks.tick(at) for at in (0, 1, 2.5)] == [1, 1, 2]
     assert looks.away == [NAME, NAME]
+
+
+def test_a_sending_that_failed_half_way_looks_at_what_is_there_already(
+    looks: Looks, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two letters that are due, one was sent when the connection broke."""
+    first, second = letter(1, "NO_REFERENCE", 1), letter(2, "NO_REFERENCE", 1)
+    got, there = list[list[int]](), list[tuple[Any, ...]]()
+
+    def send(found: DataFrame, *_: Any) -> None:
+        got.append(sorted(row["_offset"] for row in found.collect()))
+        if len(got) == 2:
+            there.append(("orders", 0, 1, 1))
+            raise ConnectionResetError
+
+    looks.ends = {"soon": {"0": 0}}
+    monkeypatch.setattr(kafka, "spans", lambda *_: {"soon": {0: (0, 9)}})
+    monkeypatch.setattr(letters, "retried_between", lambda *_: rows(DEAD_LETTER, first, second))
+    monkeypatch.setattr(redrive, "sent", lambda *_: rows(IDENTITY, *there))
+    monkeypatch.setattr(redrive, "send", send)
+    for seconds, end in ((0, 1), (10, 9), (20, 9)):
+        looks.ends = {"soon": {"0": end}}
+        looks.tick(seconds)
+    assert (got, looks.away) == ([[1, 2], [1, 2], [2]], [NAME])
 
 
 @pytest.mark.parametrize(
