@@ -59,24 +59,17 @@ def test_what_names_no_topic_has_to_go_somewhere(tmp_path: Path) -> None:
 LATE = "source.late={max_lateness: 10m, to: {delta: {path: data/late}}}"
 
 
-@pytest.mark.parametrize(
-    ("overrides", "path", "hint"),
-    [
-        ([LATE], "source.event_time", "required with late: the column that says when an event happened"),
-        (["source.event_time=ordered_at", "source.late={max_lateness: 10m}"], "source.late.to", "required"),
-        (["source.event_time=ordered_at", "source.late={max_lateness: 10m, to: {}}"], "source.late.to", "exactly one"),
-        (["source.event_time=ordered_at", LATE, "source.late.max_lateness=0s"], "source.late.max_lateness", "a number"),
-        (
-            [LATE, "source={kafka: null, schema: null, delta: {path: data/in}}"],
-            "source.late",
-            "only where records are decoded: source.kafka or source.file",
-        ),
-    ],
-)
-def test_what_a_bound_on_lateness_needs(tmp_path: Path, overrides: list[str], path: str, hint: str) -> None:
-    found = told(tmp_path, *overrides)
-    assert found[0] == path
-    assert hint in found[2]
+LATENESS = [
+    ([LATE], "source.event_time", "required with late: the column that says when an event happened"),
+    (["source.event_time=ordered_at", "source.late={max_lateness: 10m}"], "source.late.to", "required"),
+    (["source.event_time=ordered_at", "source.late={max_lateness: 10m, to: {}}"], "source.late.to", "exactly one"),
+    (["source.event_time=ordered_at", LATE, "source.late.max_lateness=0s"], "source.late.max_lateness", "a number"),
+    (
+        [LATE, "source={kafka: null, schema: null, delta: {path: data/in}}"],
+        "source.late",
+        "only where records are decoded: source.kafka or source.file",
+    ),
+]
 
 
 def test_a_bound_on_lateness(tmp_path: Path) -> None:
@@ -89,70 +82,56 @@ REDRIVE = "dead_letters.redrive={topic: again, parking_topic: parked}"
 RETRY = "dead_letters.retry={topics: [{topic: soon, after: 10s}, {topic: later, after: 10s}]}"
 
 
-@pytest.mark.parametrize(
-    ("overrides", "path", "hint"),
-    [
-        ([RETRY], "dead_letters.redrive", "required with retry: topic and parking_topic"),
-        (
-            [REDRIVE, RETRY, "dead_letters.redrive.max_attempts=2"],
-            "dead_letters.redrive.max_attempts",
-            "more than 2: a",
-        ),
-        ([REDRIVE, "dead_letters.retry.topics=[]"], "dead_letters.retry.topics", "at least one"),
-        ([REDRIVE, RETRY, "dead_letters.retry.reasons=[]"], "dead_letters.retry.reasons", "at least one"),
-        ([REDRIVE, RETRY, "dead_letters.retry.reasons=[NO_LUCK]"], "dead_letters.retry.reasons.0", "'NO_REFERENCE'"),
-        (
-            [REDRIVE, "dead_letters.retry.topics=[{topic: soon, after: 10s}, {topic: later, after: 9s}]"],
-            "dead_letters.retry.topics.1.after",
-            "at least the time before it, which is 10s",
-        ),
-        (
-            [REDRIVE, "dead_letters.retry.topics=[{topic: soon, after: 0s}]"],
-            "dead_letters.retry.topics.0.after",
-            "a number",
-        ),
-        (
-            [REDRIVE, "dead_letters.retry.topics=[{topic: orders.dead, after: 1s}]"],
-            "dead_letters.retry.topics.0.topic",
-            "a topic apart from dead_letters.kafka.topic (orders.dead)",
-        ),
-        (
-            [REDRIVE, "dead_letters.retry.topics=[{topic: orders, after: 1s}]"],
-            "dead_letters.retry.topics.0.topic",
-            "a topic that the source does not read (orders)",
-        ),
-    ],
-)
-def test_what_retry_topics_need(tmp_path: Path, overrides: list[str], path: str, hint: str) -> None:
-    found = told(tmp_path, *overrides)
-    assert found[0] == path
-    assert hint in found[2]
+RETRIES = [
+    ([RETRY], "dead_letters.redrive", "required with retry: topic and parking_topic"),
+    (
+        [REDRIVE, RETRY, "dead_letters.redrive.max_attempts=2"],
+        "dead_letters.redrive.max_attempts",
+        "more than 2: a",
+    ),
+    ([REDRIVE, "dead_letters.retry.topics=[]"], "dead_letters.retry.topics", "at least one"),
+    ([REDRIVE, RETRY, "dead_letters.retry.reasons=[]"], "dead_letters.retry.reasons", "at least one"),
+    ([REDRIVE, RETRY, "dead_letters.retry.reasons=[NO_LUCK]"], "dead_letters.retry.reasons.0", "'NO_REFERENCE'"),
+    (
+        [REDRIVE, "dead_letters.retry.topics=[{topic: soon, after: 10s}, {topic: later, after: 9s}]"],
+        "dead_letters.retry.topics.1.after",
+        "at least the time before it, which is 10s",
+    ),
+    (
+        [REDRIVE, "dead_letters.retry.topics=[{topic: soon, after: 0s}]"],
+        "dead_letters.retry.topics.0.after",
+        "a number",
+    ),
+    (
+        [REDRIVE, "dead_letters.retry.topics=[{topic: orders.dead, after: 1s}]"],
+        "dead_letters.retry.topics.0.topic",
+        "a topic apart from dead_letters.kafka.topic (orders.dead)",
+    ),
+    (
+        [REDRIVE, "dead_letters.retry.topics=[{topic: orders, after: 1s}]"],
+        "dead_letters.retry.topics.0.topic",
+        "a topic that the source does not read (orders)",
+    ),
+]
 
 
 ORDER = "dead_letters.key_order={path: data/blocked}"
 
 
-@pytest.mark.parametrize(
-    ("overrides", "path", "hint"),
-    [
-        ([ORDER], "dead_letters.redrive", "required with key_order: topic and parking_topic"),
-        ([ORDER, REDRIVE, RETRY], "dead_letters.retry.reasons", "with KEY_BLOCKED: with key_order"),
-        (
-            [ORDER, REDRIVE, "join={on_miss: wait, wait_for: 1h, parked: data/parked}"],
-            "join.on_miss",
-            "keep or dead_letter: with dead_letters.key_order no record waits apart",
-        ),
-        (
-            [ORDER, REDRIVE, "sink.delta.path=data/blocked/sink"],
-            "dead_letters.key_order.path",
-            "a folder apart from sink.delta.path (data/blocked/sink)",
-        ),
-    ],
-)
-def test_what_key_order_needs(tmp_path: Path, overrides: list[str], path: str, hint: str) -> None:
-    found = told(tmp_path, *overrides)
-    assert found[0] == path
-    assert hint in found[2]
+KEY_ORDER = [
+    ([ORDER], "dead_letters.redrive", "required with key_order: topic and parking_topic"),
+    ([ORDER, REDRIVE, RETRY], "dead_letters.retry.reasons", "with KEY_BLOCKED: with key_order"),
+    (
+        [ORDER, REDRIVE, "join={on_miss: wait, wait_for: 1h, parked: data/parked}"],
+        "join.on_miss",
+        "keep or dead_letter: with dead_letters.key_order no record waits apart",
+    ),
+    (
+        [ORDER, REDRIVE, "sink.delta.path=data/blocked/sink"],
+        "dead_letters.key_order.path",
+        "a folder apart from sink.delta.path (data/blocked/sink)",
+    ),
+]
 
 
 def test_key_order(tmp_path: Path) -> None:
@@ -167,3 +146,10 @@ def test_retry_topics(tmp_path: Path) -> None:
     assert made and made.retry
     assert [reason.value for reason in made.retry.reasons] == ["NO_REFERENCE"]
     assert [(one.topic, one.after) for one in made.retry.topics] == [("soon", "10s"), ("later", "10s")]
+
+
+@pytest.mark.parametrize(("overrides", "path", "hint"), [*LATENESS, *RETRIES, *KEY_ORDER])
+def test_what_one_setting_needs_of_another(tmp_path: Path, overrides: list[str], path: str, hint: str) -> None:
+    found = told(tmp_path, *overrides)
+    assert found[0] == path
+    assert hint in found[2]
