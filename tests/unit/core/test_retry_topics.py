@@ -155,6 +155,23 @@ def test_a_sending_that_failed_half_way_looks_at_what_is_there_already(
     assert (got, looks.away) == ([[1, 2], [1, 2], [2]], [NAME])
 
 
+def test_a_clock_that_goes_back_sends_nothing_again(looks: Looks, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def between(spark: Any, made: Any, start: dict[str, Any], end: dict[str, Any]) -> DataFrame:
+        asked.append((start["soon"]["0"], end["soon"]["0"]))
+        return rows(DEAD_LETTER)
+
+    monkeypatch.setattr(kafka, "spans", lambda *_: {"soon": {0: (0, 20)}})
+    monkeypatch.setattr(letters, "retried_between", between)
+    monkeypatch.setattr(redrive, "sent", lambda *_: rows(IDENTITY))
+    monkeypatch.setattr(redrive, "send", lambda *_: None)
+    for seconds, end in ((0, 9), (10, 4), (20, 12)):
+        looks.ends = {"soon": {"0": end}}
+        looks.tick(seconds)
+    assert asked == [(0, 9), (9, 9), (9, 12)]
+
+
 @pytest.mark.parametrize(
     "failure", [DependencyMissing(kafka.TOPIC, "soon on localhost:1", "gone"), KeyError("a defect")]
 )
