@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Literal
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -36,6 +37,12 @@ from jobs.core.sinks import Mark, Refusal
 # Adaptive execution drops a join whose one side turns out empty, and with it what `observe` counted below it.
 NOT_ADAPTIVE = ("spark.sql.adaptive.enabled", "false")
 log = logging.getLogger(__name__)
+Prepare = Callable[[datetime], None]  # comes before each try at a batch, and is told its time
+Dropped = Literal["filtered", "duplicate"]  # what good records are that a transform leaves out
+
+
+def unprepared(now: datetime) -> None:
+    """For a transform that needs nothing."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,8 @@ class MicroBatch:
     transform: Transform
     clock: Clock = utc_now
     note: Callable[[], dict[str, str]] = field(default=dict)
+    prepare: Prepare = unprepared
+    dropped: Dropped = "filtered"
     in_doubt: bool = False  # whether the next batch was planned by an earlier run that may have written some of it
     doubt: dict[str, str] = field(default_factory=dict)  # after a recovery: until where every batch is in doubt
     phase: Phase = untimed
@@ -80,6 +89,7 @@ class MicroBatch:
     def _attempt(self, records: DataFrame, mark: Mark) -> None:
         """The batch with the rows that the sink takes."""
         one = Try(records, mark, self.clock(), self.transform)
+        self.prepare(one.now)
         poison.until_taken(
             self.transform,
             lambda transform: self._try(replace(one, transform=transform)),
@@ -180,14 +190,14 @@ class MicroBatch:
         self._newest = before.get("newest")
         good = before["read"] - before["rejected"]
         already = good - left.get["fresh"] if judged.held else 0
-        filtered = good - already - after["total"]
-        return Counts(
+        counts = Counts(
             before["read"] + again.already + again.duplicate,
             already + again.already + after["total"] - after["rejected"],
-            filtered,
             duplicate=again.duplicate,
             redriven=again.already + after["redriven"],
         )
+        left_out = {self.dropped: getattr(counts, self.dropped) + good - already - after["total"]}
+        return replace(counts, **left_out)
 
     def _held(self, mark: Mark) -> DataFrame | None:
         """Coordinates of what the sink already holds of a batch in doubt."""

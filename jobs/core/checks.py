@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 
 TIMESTAMP = Scalar("TIMESTAMP")
 RAW = (Field("value", Scalar("STRING")),)
+EVENT = parse_ddl(  # what `core.events.reading` makes of a record
+    "stream_id STRING, stream_version BIGINT, expected_version BIGINT, event_id STRING, event_type STRING,"
+    " schema_version INT, data STRING, metadata MAP<STRING, STRING>, occurred_at TIMESTAMP"
+)
+OWN_SCHEMA = {"raw": RAW, "event": EVENT}  # formats that need none
 RATE = (Field("timestamp", TIMESTAMP), Field("value", Scalar("BIGINT")))
 OWN_COLUMNS = ("_topic", "_partition", "_offset", "_reference_version")
 
@@ -137,22 +142,27 @@ def columns(source: Source) -> tuple[Field, ...] | None:
         return RATE
     if not source.decoded:
         return None
-    return RAW if source.format == "raw" else parse_ddl(source.schema_ or "")
+    return OWN_SCHEMA.get(source.format) or parse_ddl(source.schema_ or "")
 
 
 def source(given: Source) -> Iterator[Finding]:
     """A schema where records are decoded, and only columns that it has."""
-    raw = given.format == "raw"
-    if given.schema_ is not None and (raw or not given.decoded):
-        why = "the one column of raw records is `value STRING`" if raw else "a delta or rate source brings its own"
+    own = given.format in OWN_SCHEMA
+    if given.schema_ is not None and (own or not given.decoded):
+        names = ", ".join(column_names(OWN_SCHEMA.get(given.format, ())))
+        why = f"format {given.format} has its own: {names}" if own else "a delta or rate source brings its own"
         yield Finding(("schema",), f"no schema: {why}")
-    elif given.schema_ is None and given.decoded and not raw:
+    elif given.schema_ is None and given.decoded and not own:
         yield Finding(("schema",), "required for records to decode: DDL, or a .ddl file beside the config")
     else:
         try:
             yield from _columns(given, columns(given))
         except SchemaError as failure:
             yield Finding(("schema",), str(failure))
+    if given.stream_field is not None and given.format != "event":
+        yield Finding(("stream_field",), "only with format: event")
+    if given.format == "event" and (given.required or given.timestamps != "rfc3339"):
+        yield Finding(("required" if given.required else "timestamps",), "not with format: event, which says it itself")
     if given.min_year > given.max_year:
         yield Finding(("min_year",), f"at most max_year, which is {given.max_year}")
 

@@ -17,6 +17,8 @@ from jobs.core.config import Source
 from jobs.core.dead_letters import ATTEMPT
 from jobs.core.decode import DecodeSettings, decode, format_decoder
 from jobs.core.errors import ConfigError, Problem
+from jobs.core.events import reading
+from jobs.core.events.envelope import STREAM_FIELD
 from jobs.core.reasons import Reason
 from jobs.core.sources import COORDINATES
 
@@ -58,6 +60,8 @@ def decode_settings(source: Source) -> DecodeSettings:
 
 
 def _schema(source: Source) -> StructType:
+    if source.format == reading.FORMAT:
+        return reading.incoming(source.stream_field or STREAM_FIELD)
     schema = StructType.fromDDL(source.schema_ or "value STRING")
     assert isinstance(schema, StructType), "the config has checked the schema's columns"
     return schema

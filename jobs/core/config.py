@@ -116,7 +116,8 @@ class Source(Settings):
     delta: PathSource | None = None
     file: PathSource | None = None
     rate: RateSource | None = None
-    format: Literal["json", "csv", "raw", "avro"] = "json"
+    format: Literal["json", "csv", "raw", "avro", "event"] = "json"
+    stream_field: Line | None = None  # event: the field of `data` that names the stream where the event does not
     schema_: str | None = Field(None, alias="schema")  # DDL text, or a .ddl file beside the config
     required: list[Column] = Field(default_factory=list)
     nullable: Literal["implicit", "explicit"] = "implicit"

@@ -35,6 +35,10 @@ class Folder:
         self._fs: Any = root.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
         self._root = root
 
+    def qualified(self) -> str:
+        """Its URI, scheme and all."""
+        return str(self._fs.makeQualified(self._root).toString())
+
     def exists(self, name: str = "") -> bool:
         return bool(self._fs.exists(self._at(name)))
 

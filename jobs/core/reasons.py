@@ -26,6 +26,8 @@ class Reason(str, Enum):
     CONSTRAINT = "CONSTRAINT"  # a constraint of the config failed
     UNKNOWN_TYPE = "UNKNOWN_TYPE"  # an event of a type that the reader does not have
     UNKNOWN_VERSION = "UNKNOWN_VERSION"  # an event of a schema version that the reader does not have
+    VERSION_CONFLICT = "VERSION_CONFLICT"  # an event insists on a version that its stream is not at
+    GAP = "GAP"  # an event's version leaves a hole in its stream
     NO_REFERENCE = "NO_REFERENCE"  # no reference row for the key (on_miss: dead_letter, or wait_for passed)
     NO_TOPIC = "NO_TOPIC"  # the topic column of a Kafka sink names none of its topics
     KEY_BLOCKED = "KEY_BLOCKED"  # an earlier record of its key is a dead letter (dead_letters.key_order)

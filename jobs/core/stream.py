@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 
 from jobs.core import classify, continuity, dead_letters, doubt, lateness, recovery, sources
 from jobs.core import lease as leases
-from jobs.core.batch import MicroBatch
+from jobs.core.batch import Dropped, MicroBatch, Prepare, unprepared
 from jobs.core.budget import Budget
 from jobs.core.causes import namer, naming
 from jobs.core.checkpoint import Checkpoint
@@ -59,6 +59,9 @@ class Given:
     clock: Clock
     wait: Wait | None
     reference: Callable[[], Status] | None
+    prepare: Prepare
+    dropped: Dropped
+    make: Callable[[], None]
 
 
 def start(
@@ -70,16 +73,20 @@ def start(
     clock: Clock = utc_now,
     wait: Wait | None = None,
     reference: Callable[[], Status] | None = None,
+    prepare: Prepare = unprepared,
+    dropped: Dropped = "filtered",
+    make: Callable[[], None] = lambda: None,
 ) -> Running:
-    """Starts the job, under its lease.
+    """Starts the job, under its lease; `make` comes before anything of the sink is looked at.
 
     Raises DependencyMissing, LeaseHeld, CheckpointDamaged, LedgerMismatch, SourceLost, ConfigError before any row is written.
     """
+    given = Given(transform, ticks, note, clock, wait, reference, prepare, dropped, make)
     with naming(_places(config, wait)):
         _keep_private(spark, _places(config, wait))
         lease = leases.take(register(spark, config), config.job, this(clock()), config.lease)
         try:
-            return _start(spark, config, Given(transform, ticks, note, clock, wait, reference), lease)
+            return _start(spark, config, given, lease)
         except BaseException:
             lease.give_back()
             raise
@@ -88,6 +95,7 @@ def start(
 def _start(spark: SparkSession, config: JobConfig, given: Given, lease: Lease) -> Running:
     stream, metrics = sources.read(spark, config), Metrics(config.job, given.clock)
     budget = Budget(config.job, config.error_budget, metrics.budget) if config.error_budget else None
+    given.make()
     target, ledger = place(spark, config, telling(metrics.batch, *([budget.told] if budget else [])), lease)
     if lease.taken_from:
         ledger.append(takeover(config.job, lease.epoch, str(lease.taken_from), given.clock()))
@@ -144,7 +152,8 @@ def _batch(
     def noted() -> dict[str, str]:
         return {**given.note(), **source.note}
 
-    return MicroBatch(config.job, checkpoint, ledger, outlets, decode, routed, given.clock, noted, in_doubt, unsure)
+    wiring = (config.job, checkpoint, ledger, outlets, decode, routed, given.clock, noted)
+    return MicroBatch(*wiring, given.prepare, given.dropped, in_doubt, unsure)
 
 
 def _guard(config: JobConfig, metrics: Metrics, stopping: Event) -> Guard:

@@ -1,4 +1,4 @@
-"""The main job as a process of its own, started by spark-submit, with points at which it can be hit."""
+"""A job as a process of its own, started by spark-submit, with points at which it can be hit."""
 
 from __future__ import annotations
 
@@ -37,18 +37,26 @@ class JobEnded(AssertionError):
 class Driver:
     """One start of the job, and what can be done to it."""
 
-    def __init__(self, config: Path, folder: Path, log: Path, environment: Mapping[str, str], *more: str) -> None:
+    def __init__(
+        self,
+        config: Path,
+        folder: Path,
+        log: Path,
+        environment: Mapping[str, str],
+        *more: str,
+        job: str = "jobs.stream_table_join",
+    ) -> None:
         """`folder` has the faults that are armed."""
         self.folder, self.log = folder, log
         confs = [part for key, value in SMALL.items() for part in ("--conf", f"{key}={value}")]
         program = str(Path(os.environ["SPARK_HOME"]) / "bin" / "spark-submit")
-        job = [str(Path(__file__).with_name("armed_job.py")), "--config", str(config), *more]
+        command = [str(Path(__file__).with_name("armed_job.py")), job, "--config", str(config), *more]
         paths = os.pathsep.join((str(ROOT), str(ROOT / "scripts")))
         own = {"PYTHONPATH": paths, "SPARK_CONF_DIR": str(ROOT), points.FOLDER: str(folder)}
         self._written = log.stat().st_size if log.exists() else 0
         with log.open("ab") as out:
             self._started = subprocess.Popen(
-                [program, "--master", "local[1]", *confs, "--jars", os.environ["PATTERNS_JARS"], *job],
+                [program, "--master", "local[1]", *confs, "--jars", os.environ["PATTERNS_JARS"], *command],
                 env={**os.environ, **environment, **own},
                 stdout=out,
                 stderr=out,

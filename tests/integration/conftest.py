@@ -12,25 +12,26 @@ from _faults.driver import Driver
 from _letters import Case
 from pyspark.sql import SparkSession
 
+from jobs import event_append, stream_table_join
 from jobs.core import layers
 from jobs.core.audit import Report, audit
 from jobs.core.config import JobConfig
 from jobs.core.migrations import migrate
 from jobs.core.postgres import Database
 from jobs.core.running import Running
-from jobs.stream_table_join import Config, start
+from jobs.stream_table_join import Config
 
 Settings = dict[str, Any]
 
 
-class JoinJob:
+class Job:
     """One configured job; every `run` is a start, all that is there, and an end."""
 
-    def __init__(self, spark: SparkSession, config: Config, path: Path) -> None:
-        self.spark, self.config, self.path = spark, config, path
+    def __init__(self, spark: SparkSession, module: Any, config: Any, path: Path) -> None:
+        self.spark, self.module, self.config, self.path = spark, module, config, path
 
     def start(self) -> Running:
-        return start(self.spark, self.config)
+        return self.module.start(self.spark, self.config)  # type: ignore[no-any-return]
 
     def run(self) -> Report:
         assert self.start().wait(120), "the job did not end"
@@ -56,7 +57,7 @@ def migrated(stack: Any, database: Any) -> Any:
 def configured(tmp_path: Path, stack: Any) -> Callable[..., Config]:
     """A Config from a nested dict, read by the ordinary loader."""
 
-    def load(settings: Settings) -> Config:
+    def load(settings: Settings, model: Any = Config) -> Config:
         import yaml
 
         file = tmp_path / "job.yaml"
@@ -69,30 +70,47 @@ def configured(tmp_path: Path, stack: Any) -> Callable[..., Config]:
             **settings,
         }
         file.write_text(yaml.safe_dump(whole))
-        return layers.load(Config, file, None, (), stack.environment()).config
+        return layers.load(model, file, None, (), stack.environment()).config
 
     return load
 
 
 @pytest.fixture
-def killed(stack: Any) -> Callable[[JoinJob, str], None]:
+def killed(stack: Any) -> Callable[[Job, str], None]:
     """Runs a job in a process of its own until it is killed, JVM and all, at a named point."""
 
-    def kill(made: JoinJob, point: str) -> None:
+    def kill(made: Job, point: str) -> None:
         folder = made.path / "faults"
         folder.mkdir(exist_ok=True)
         points.arm(folder, point, "kill")
-        driver = Driver(made.path / "job.yaml", folder, made.path / "log", stack.environment())
+        log, job = made.path / "job.log", made.module.__name__
+        driver = Driver(made.path / "job.yaml", folder, log, stack.environment(), job=job)
         assert driver.wait() == -9, driver.said[-3000:]
 
     return kill
 
 
 @pytest.fixture
-def job(spark: SparkSession, configured: Callable[..., Config], tmp_path: Path) -> Callable[..., JoinJob]:
-    return lambda settings: JoinJob(spark, configured(settings), tmp_path)
+def job(spark: SparkSession, configured: Callable[..., Config], tmp_path: Path) -> Callable[..., Job]:
+    return lambda settings: Job(spark, stream_table_join, configured(settings), tmp_path)
 
 
 @pytest.fixture
-def case(job: Callable[..., JoinJob], broker: Any, table: Callable[..., str], tmp_path: Path) -> Case:
+def append(spark: SparkSession, configured: Callable[..., Any], tmp_path: Path) -> Callable[..., Job]:
+    """The job that appends events, to a log under the test's folder."""
+
+    def made(settings: Settings) -> Job:
+        whole = {
+            "job": "append",
+            "sink": {"delta": {"path": str(tmp_path / "log")}},
+            "events": {"buckets": 2},
+            **settings,
+        }
+        return Job(spark, event_append, configured(whole, event_append.Config), tmp_path)
+
+    return made
+
+
+@pytest.fixture
+def case(job: Callable[..., Job], broker: Any, table: Callable[..., str], tmp_path: Path) -> Case:
     return Case(job, broker, table, tmp_path)

@@ -56,11 +56,21 @@ def raise_epoch(spark: SparkSession, path: str, lease: Lease) -> None:
     """Makes the table this lease's, if there is one. Raises LeaseLost."""
     if not DeltaTable.isDeltaTable(spark, path):
         return
-    found = _epoch(_log(spark, path).update(False, _Scala(spark).none, _Scala(spark).none).metadata(), lease)
+    found = _epoch(_snapshot(spark, path).metadata(), lease)
     if found > lease.epoch:
         raise lease.loss()
     if found < lease.epoch:
         spark.sql(f"ALTER TABLE delta.`{path}` SET TBLPROPERTIES ('{_property(lease)}' = '{lease.epoch}')")
+
+
+def version(spark: SparkSession, path: str) -> int:
+    """The newest version of the table at a path; -1 where there is none."""
+    return int(_snapshot(spark, path).version())
+
+
+def table_id(spark: SparkSession, path: str) -> str:
+    """Delta's own id of the table at a path."""
+    return str(_snapshot(spark, path).metadata().id())
 
 
 def _entitled(spark: SparkSession, path: str, transaction: Any, lease: Lease | None) -> dict[str, str]:
@@ -119,6 +129,12 @@ def _epoch(metadata: Any, lease: Lease) -> int:
 
 def _log(spark: SparkSession, path: str) -> Any:
     return _delta(spark, "DeltaLog").forTable(spark._jsparkSession, path)
+
+
+def _snapshot(spark: SparkSession, path: str) -> Any:
+    """The table as it is now."""
+    none = _Scala(spark).none
+    return _log(spark, path).update(False, none, none)
 
 
 def _delta(spark: SparkSession, name: str) -> Any:

@@ -45,7 +45,7 @@ COLUMNS = "a column of the schema: order_id, customer_id, amount, ordered_at"
             "source.format=raw",
             "source.schema",
             "order_id STRING, cust",
-            "the one column of raw records is `value STRING`",
+            "format raw has its own: value",
         ),
         ("source.kafka.topic=null", "source.kafka", "", "exactly one of topic, topic_pattern (none is given)"),
         (

@@ -104,7 +104,7 @@ def test_its_text_shows_no_secret(tmp_path: Path) -> None:
         ("scaling.min_partitions=0", "scaling.min_partitions", "0", "at least 1"),
         ("scaling.max_offsets_per_trigger=-5", "scaling.max_offsets_per_trigger", "-5", "at least 1"),
         ("join.how=outer", "join.how", "outer", "'inner' or 'left'"),
-        ("source.format=xml", "source.format", "xml", "'json', 'csv', 'raw' or 'avro'"),
+        ("source.format=xml", "source.format", "xml", "'json', 'csv', 'raw', 'avro' or 'event'"),
     ],
 )
 def test_what_a_group_refuses(tmp_path: Path, override: str, path: str, value: str, hint: str) -> None:

@@ -1,0 +1,70 @@
+"""Events get their place in their stream: DECODED events in, each with a version, or a reason, or dropped as a duplicate.
+
+What decides is in `core.events.versions`. One shuffle brings streams together, and sorts them by topic, partition and offset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from jobs.core.classify import TECHNICAL
+from jobs.core.decode import HEADERS
+from jobs.core.events import envelope
+from jobs.core.events.heads import Heads, Known, keyed
+from jobs.core.events.reading import TEXTS
+from jobs.core.events.versions import Gaps, Judge
+from jobs.core.sources import COORDINATES
+
+NESTED: dict[str, T.MapType | T.ArrayType] = {
+    "metadata": TEXTS,
+    "_headers": HEADERS,
+}  # as JSON text through Python (`core.decode` says why)
+OWN = ("stream_id", "stream_version", "event_id", "event_type", "schema_version", "data", "metadata", "occurred_at")
+
+
+@dataclass
+class Numbering:
+    """The transform of a job that appends to a log; `prepare` comes before each try at a batch."""
+
+    heads: Heads
+    gaps: Gaps
+    known: Known | None = None
+    recorded_at: datetime | None = None
+
+    def prepare(self, now: datetime) -> None:
+        """Both passes over a batch see the log as it was before it. Raises LedgerMismatch."""
+        self.known, self.recorded_at = self.heads.known(), now
+
+    def __call__(self, events: DataFrame) -> DataFrame:
+        assert self.known and self.recorded_at, "a batch is prepared"
+        return numbered(events, self.known, self.recorded_at, self.gaps)
+
+
+def numbered(events: DataFrame, known: Known, recorded_at: datetime, gaps: Gaps) -> DataFrame:
+    """DECODED of INCOMING, all good -> DECODED of EVENT, without duplicates."""
+    placed = keyed(events.withColumn("event_id", _identity()), known.buckets).repartitionById(known.buckets, "_bucket")
+    ordered = placed.sortWithinPartitions("stream_id", *COORDINATES)
+    sent = ordered.withColumns({name: F.to_json(name) for name in NESTED})
+    schema = T.StructType([T.StructField(known.name, known.dataType) for known in sent.schema])
+    judged = sent.mapInArrow(partial(judge_batches, known=known, gaps=gaps), schema)
+    read = judged.withColumns({name: F.from_json(name, kind.simpleString()) for name, kind in NESTED.items()})
+    return read.select(*OWN, F.lit(recorded_at).alias("recorded_at"), *COORDINATES, *TECHNICAL)
+
+
+def judge_batches(batches: Iterator[pa.RecordBatch], known: Known, gaps: Gaps) -> Iterator[pa.RecordBatch]:
+    """What runs in the executors, on whole streams, sorted."""
+    judge = Judge(known, gaps)
+    return (judge.judged(batch) for batch in batches)
+
+
+def _identity() -> Column:
+    """The id that the event came with, else the one of its coordinates."""
+    return F.coalesce(F.nullif(F.col("event_id"), F.lit("")), envelope.event_id())
