@@ -156,7 +156,7 @@ def test_a_log_is_delta_and_has_no_partitions(events: Case) -> None:
         events.made(sink={"delta": {"path": str(events.path / "log"), "partition_by": ["event_type"]}})
 
 
-@pytest.mark.parametrize("point", ["written", "after_dead_letters", "before_ledger", "before_manifest"])
+@pytest.mark.parametrize("point", ["written", "after_dead_letters", "before_manifest"])
 def test_a_kill_numbers_nothing_twice(
     events: Case, killed: Callable[..., None], spark: SparkSession, point: str
 ) -> None:
