@@ -10,12 +10,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import _bench_postgres
 import psycopg2
+from _events import events_of
 from _orders import TOPIC, customer, orders
 from _stack import Stack
 from confluent_kafka import Producer
@@ -24,7 +25,8 @@ from psycopg2.extras import execute_values
 from rich.console import Console
 from rich.table import Table
 
-CUSTOMERS = 100_000
+CUSTOMERS = USERS = 100_000
+JOIN = "stream_table_join"
 PARTITIONS = 4
 screen = Console(width=110)
 
@@ -35,8 +37,8 @@ class Bench:
     def __init__(self, stack: Stack, folder: Path) -> None:
         self._stack, self._folder, self._runs = stack, folder, 0
 
-    def topic(self, name: str, count: int, bad_share: float) -> str:
-        """A topic of so many orders."""
+    def topic(self, name: str, values: Iterable[bytes | None]) -> str:
+        """A topic of such values, in turn over its partitions."""
         admin = AdminClient({"bootstrap.servers": self._stack.bootstrap_servers})
         for future in admin.create_topics(
             [NewTopic(name, PARTITIONS, 1, config=TOPIC), NewTopic(f"{name}.dead", 1, 1, config=TOPIC)]
@@ -44,7 +46,7 @@ class Bench:
             future.result(30)
         settings = {"bootstrap.servers": self._stack.bootstrap_servers, "linger.ms": 50, "message.max.bytes": 8_000_000}
         producer = Producer({**settings, "queue.buffering.max.messages": 1_000_000})
-        for number, value in enumerate(orders(count, CUSTOMERS, bad_share)):
+        for number, value in enumerate(values):
             producer.produce(name, value=value, partition=number % PARTITIONS)
             if number % 10_000 == 0:
                 producer.poll(0.1)
@@ -68,7 +70,9 @@ class Bench:
                 cursor, "INSERT INTO customers (customer_id, name, segment, country) VALUES %s", made, page_size=10_000
             )
 
-    def run(self, program: str, topic: str, batch: int, more: Mapping[str, object] | None = None) -> dict[str, Any]:
+    def run(
+        self, program: str, topic: str, batch: int, more: Mapping[str, object] | None = None, job: str = JOIN
+    ) -> dict[str, Any]:
         """One process to the end of the topic, with `more` settings; what it measured of itself."""
         self._runs += 1
         place = self._folder / f"run{self._runs}"
@@ -82,7 +86,7 @@ class Bench:
             "trigger.every": "null",
             **(more or {}),
         }
-        asked = json.dumps({"program": program, "settings": settings})
+        asked = json.dumps({"program": program, "job": job, "settings": settings})
         script = str(Path(__file__).with_name("_bench_run.py"))
         environment = {**os.environ, **self._stack.environment()}
         done = subprocess.run([sys.executable, script, asked], capture_output=True, text=True, env=environment)
@@ -90,12 +94,12 @@ class Bench:
             raise SystemExit(f"{program} on {topic} failed:\n{done.stderr[-3000:]}")
         return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
-    def pairs(self, topic: str, batch: int, count: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    def pairs(self, topic: str, batch: int, count: int, job: str = JOIN) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """(job, bare) so many times, the order changed each time."""
         found = []
         for number in range(count):
             order = ["job", "bare"] if number % 2 == 0 else ["bare", "job"]
-            done = {program: self.run(program, topic, batch) for program in order}
+            done = {program: self.run(program, topic, batch, job=job) for program in order}
             found.append((done["job"], done["bare"]))
         return found
 
@@ -110,7 +114,7 @@ def join(bench: Bench, events: int, pairs: int, only: int | None) -> None:
         for batch, count in ((200_000, events), (1_000, 40_000)):
             if only not in (None, batch):
                 continue
-            topic = bench.topic(f"orders-{batch}-{int(share * 100)}", count, share)
+            topic = bench.topic(f"orders-{batch}-{int(share * 100)}", orders(count, CUSTOMERS, share))
             shown.add_row(name, f"{batch:,}", *_compared(bench.pairs(topic, batch, pairs), count, share))
     screen.print(shown)
 
@@ -135,7 +139,7 @@ def _ratio(pairs: Sequence[tuple[float, float]]) -> str:
 
 def growth(bench: Bench, events: int) -> None:
     """Batch time against the size of the reference table, broadcast and shuffled."""
-    topic, batch = bench.topic("orders", events, 0.0), 100_000
+    topic, batch = bench.topic("orders", orders(events, CUSTOMERS, 0.0)), 100_000
     shown = Table("reference rows", "batch ms broadcast", "shuffled", "ratio")
     for count in (10**3, 10**4, 10**5, 10**6):
         bench.customers(count)
@@ -155,7 +159,8 @@ def soak(bench: Bench, batches: int) -> None:
         "batches", "heap after collection MB", "cached partitions", "Python MB", "median of the last ten batches ms"
     )
     for count in (batches // 10, batches):
-        found = bench.run("job", bench.topic(f"orders-{count}", 1_000 * count, 0.01), 1_000)
+        topic = bench.topic(f"orders-{count}", orders(1_000 * count, CUSTOMERS, 0.01))
+        found = bench.run("job", topic, 1_000)
         last = statistics.median(found["batch_ms"][-10:])
         shown.add_row(
             str(count), *(f"{found[key]:,.0f}" for key in ("heap_mb", "cached_blocks", "python_mb")), f"{last:,.0f}"
@@ -163,9 +168,25 @@ def soak(bench: Bench, batches: int) -> None:
     screen.print(shown)
 
 
+def append(bench: Bench, events: int, pairs: int) -> None:
+    """Events into a log, against a plain append of the same rows; and what a batch costs as the log grows."""
+    batch = 100_000
+    topic = bench.topic("events", events_of(events, USERS))
+    found = bench.pairs(topic, batch, pairs, "event_append")
+    shown = Table(
+        "batch", "events/s job", "bare", "ratio", "CPU s/million job", "bare", "batch ms job", "bare", "ratio"
+    )
+    shown.add_row(f"{batch:,}", *_compared(found, events, 0.0))
+    screen.print(shown)
+    took = found[0][0]["batch_ms"]
+    tenth = max(1, len(took) // 10)
+    first, last = (statistics.median(part) for part in (took[:tenth], took[-tenth:]))
+    screen.print(f"Median of the first and of the last {tenth} batches: {first:,.0f} and {last:,.0f} ms.")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench")
-    parser.add_argument("what", choices=["join", "growth", "soak", "postgres"])
+    parser.add_argument("what", choices=["join", "growth", "soak", "postgres", "append"])
     parser.add_argument("--events", type=int, default=2_000_000)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--batch", type=int, choices=[200_000, 1_000], help="only batches of this size")
@@ -181,6 +202,8 @@ def main() -> int:
             screen.print(_bench_postgres.postgres(stack, asked.rows, asked.pairs))
         elif asked.what == "join":
             join(bench, asked.events, asked.pairs, asked.batch)
+        elif asked.what == "append":
+            append(bench, asked.events, asked.pairs)
         elif asked.what == "growth":
             growth(bench, asked.events)
         else:

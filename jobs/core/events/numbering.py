@@ -15,12 +15,12 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.core.classify import TECHNICAL
+from jobs.core.classify import REJECTION, TECHNICAL
 from jobs.core.decode import HEADERS
 from jobs.core.events import envelope
 from jobs.core.events.heads import Heads, Known, keyed
 from jobs.core.events.reading import TEXTS
-from jobs.core.events.versions import Gaps, Judge
+from jobs.core.events.versions import JUDGED_BY, Gaps, Judge
 from jobs.core.sources import COORDINATES
 
 NESTED: dict[str, T.MapType | T.ArrayType] = {
@@ -52,9 +52,8 @@ def numbered(events: DataFrame, known: Known, recorded_at: datetime, gaps: Gaps)
     """DECODED of INCOMING, all good -> DECODED of EVENT, without duplicates."""
     placed = keyed(events.withColumn("event_id", _identity()), known.buckets).repartitionById(known.buckets, "_bucket")
     ordered = placed.sortWithinPartitions("stream_id", *COORDINATES)
-    sent = ordered.withColumns({name: F.to_json(name) for name in NESTED})
-    schema = T.StructType([T.StructField(known.name, known.dataType) for known in sent.schema])
-    judged = sent.mapInArrow(partial(judge_batches, known=known, gaps=gaps), schema)
+    sent = ordered.drop(*REJECTION).withColumns({name: F.to_json(name) for name in NESTED})
+    judged = sent.mapInArrow(partial(judge_batches, known=known, gaps=gaps), _judged_schema(sent.schema))
     read = judged.withColumns({name: F.from_json(name, kind.simpleString()) for name, kind in NESTED.items()})
     return read.select(*OWN, F.lit(recorded_at).alias("recorded_at"), *COORDINATES, *TECHNICAL)
 
@@ -63,6 +62,12 @@ def judge_batches(batches: Iterator[pa.RecordBatch], known: Known, gaps: Gaps) -
     """What runs in the executors, on whole streams, sorted."""
     judge = Judge(known, gaps)
     return (judge.judged(batch) for batch in batches)
+
+
+def _judged_schema(sent: T.StructType) -> T.StructType:
+    """What comes back: the rows without what they were judged by."""
+    kept = [T.StructField(field.name, field.dataType) for field in sent if field.name not in JUDGED_BY]
+    return T.StructType([*kept, *(T.StructField(name, T.StringType()) for name in REJECTION)])
 
 
 def _identity() -> Column:

@@ -27,6 +27,7 @@ from jobs.core.events.heads import Known, digests
 from jobs.core.events.keyset import Keys, Numbers, Words
 from jobs.core.reasons import Reason
 
+JUDGED_BY = ("_bucket", "_stream", "_event", "expected_version")
 Gaps = Literal["reject", "keep"]
 Flags = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
@@ -71,7 +72,10 @@ class Sorted:
 
 @dataclass
 class Judge:
-    """Goes through sorted batches; a stream may reach over any number of them."""
+    """Goes through sorted batches; a stream may reach over any number of them.
+
+    JUDGED_BY and `stream_version` are what it reads of a row; for JUDGED_BY it gives back `_reason` and `_detail`.
+    """
 
     known: Known
     gaps: Gaps
@@ -80,9 +84,9 @@ class Judge:
     taken: list[Keys] = field(default_factory=list)  # and its events, of those that are not in the log yet
 
     def judged(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The same rows with version or reason; duplicates are left out."""
+        """The rows with version or reason; duplicates are left out."""
         if not len(batch):
-            return batch
+            return _result(batch, np.zeros(0, np.int64), {})
         rows = Sorted(batch)
         heads = self._heads(rows)
         known = rows.find(self.known, rows.events, np.arange(len(rows))) > 0
@@ -173,11 +177,10 @@ def _later(keys: tuple[Words, Words]) -> Flags:
 
 def _result(batch: pa.RecordBatch, versions: Numbers, verdicts: dict[int, Verdict]) -> pa.RecordBatch:
     """Of the rows, those that have a version or a verdict."""
-    columns = dict(zip(batch.schema.names, batch.columns))
+    columns = {name: column for name, column in zip(batch.schema.names, batch.columns) if name not in JUDGED_BY}
     columns["stream_version"] = pa.array(versions, pa.int64(), mask=versions == 0)
-    if verdicts:
-        columns["_reason"] = _texts(len(versions), {row: reason.value for row, (reason, _) in verdicts.items()})
-        columns["_detail"] = _texts(len(versions), {row: detail for row, (_, detail) in verdicts.items()})
+    columns["_reason"] = _texts(len(versions), {row: reason.value for row, (reason, _) in verdicts.items()})
+    columns["_detail"] = _texts(len(versions), {row: detail for row, (_, detail) in verdicts.items()})
     kept = versions > 0
     kept[list(verdicts)] = True
     made = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
@@ -185,4 +188,6 @@ def _result(batch: pa.RecordBatch, versions: Numbers, verdicts: dict[int, Verdic
 
 
 def _texts(count: int, given: dict[int, str]) -> pa.Array:
+    if not given:
+        return pa.nulls(count, pa.string())
     return pa.array((given.get(row) for row in range(count)), pa.string())

@@ -22,8 +22,6 @@ SCHEMA = pa.schema(
         ("_event", pa.binary()),
         ("expected_version", pa.int64()),
         ("stream_version", pa.int64()),
-        ("_reason", pa.string()),
-        ("_detail", pa.string()),
         ("row", pa.int64()),
     ]
 )
