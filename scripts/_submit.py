@@ -16,9 +16,10 @@ from _lib.places import one_sentence
 from jobs.commands import lookup
 from jobs.commands.lookup import JobFile
 from jobs.core import layers
-from jobs.core.config import JobConfig, Recover
+from jobs.core.config import Recover
 from jobs.core.errors import ConfigError, JobError, Problem
 from jobs.core.keys import secret_paths
+from jobs.core.run_config import RunConfig
 
 ELSEWHERE = "known where the driver runs"  # stands for a secret that this machine need not have
 
@@ -74,7 +75,7 @@ def check(job: JobFile, asked: argparse.Namespace) -> dict[str, str]:
     return settings
 
 
-def _config(job: JobFile, asked: argparse.Namespace) -> JobConfig:
+def _config(job: JobFile, asked: argparse.Namespace) -> RunConfig:
     """Where the driver runs elsewhere, secrets need not be known here."""
     try:
         return _load(job, asked, os.environ)
@@ -87,7 +88,7 @@ def _config(job: JobFile, asked: argparse.Namespace) -> JobConfig:
         return _load(job, asked, {**os.environ, **stand_ins})
 
 
-def _load(job: JobFile, asked: argparse.Namespace, environ: Mapping[str, str]) -> JobConfig:
+def _load(job: JobFile, asked: argparse.Namespace, environ: Mapping[str, str]) -> RunConfig:
     place = layers.conf_dir()
     model = lookup.model(job)
     return layers.load(model, asked.config, asked.env, asked.set, environ, place, default_name=job.name).config
