@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from pyspark.sql import SparkSession
 
@@ -22,13 +23,15 @@ C = TypeVar("C", bound=RunConfig)
 A = TypeVar("A")
 
 
-class Job(NamedTuple, Generic[C, A]):
+@dataclass(frozen=True)
+class Job(Generic[C, A]):
     """A job as its file has it."""
 
     model: type[C]
     options: Callable[[argparse.ArgumentParser], None]
     asked: Callable[[C, argparse.Namespace], A]  # raises ConfigError
     start: Callable[[SparkSession, C, A], int]  # the exit code
+    settings: Callable[[argparse.Namespace], list[str]] = lambda given: []  # arguments that stand for `--set`
 
 
 def main(job: Job[C, A], argv: Sequence[str] | None = None) -> None:
@@ -41,6 +44,7 @@ def run(job: Job[C, A], argv: Sequence[str]) -> int:
     parser = runner.parser()
     job.options(parser)
     given = parser.parse_args(argv)
+    given.set = [*given.set, *job.settings(given)]
 
     def work(config: C) -> int:
         asked = job.asked(config, given)
