@@ -7,9 +7,11 @@ Rejected   nothing       an event that the fold or its upcasters cannot take end
 Delivery   exactly once  the states replace those that were there in one commit; a start after a kill goes on, and does not
                          repeat it
 State      work          a build beside the live table, checked against the log before it is swapped, then dropped
+           snapshots     what all events came to, so that --from-snapshot folds only those of the files that were added since
 Choose     states have to be made anew: a fold that had a fault, a new one, a look at what was so at a time or version
 Run        spark-submit jobs/event_replay.py --env local [--until-time T] [--until-event-time T] [--until-version N]
-           [--until-offset TOPIC/PARTITION/OFFSET] [--stream ID] [--type TYPE] [--skip-events FILE] [--into PATH] [--dry-run]
+           [--until-offset TOPIC/PARTITION/OFFSET] [--stream ID] [--type TYPE] [--skip-events FILE] [--into PATH]
+           [--from-snapshot] [--dry-run]
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from jobs.core import lease as leases
 from jobs.core.causes import naming
 from jobs.core.clock import utc_now
 from jobs.core.connections import Findings, LeaseLimits, Settings
+from jobs.core.errors import ConfigError, Problem
 from jobs.core.events import comparing, projection, replay_options
 from jobs.core.events.folds import Fold
 from jobs.core.events.projection import Evolve, Module, Projection
@@ -37,11 +40,18 @@ from jobs.core.lease_files import FileRegister
 from jobs.core.overlaps import overlap
 from jobs.core.problems import Finding
 from jobs.core.run_config import RunConfig
-from jobs.core.values import DataPath
+from jobs.core.values import Count, DataPath
 
 
 class Place(Settings):
     path: DataPath
+
+
+class Snapshots(Settings):
+    """What all events come to, kept for replays with --from-snapshot."""
+
+    path: DataPath
+    every: Count  # events since the last one, and a replay of all writes the next
 
 
 class Config(RunConfig):
@@ -54,6 +64,7 @@ class Config(RunConfig):
     unknown: Literal["pass", "reject"] = "pass"  # with fold: a type of event without a rule
     into: Place
     work: Place
+    snapshots: Snapshots | None = None
     lease: LeaseLimits = LeaseLimits()
 
     @property
@@ -76,13 +87,27 @@ class Config(RunConfig):
                 yield Finding((other, "path"), f"a folder apart from {name}.path ({place})")
 
     def places(self) -> dict[str, str]:
-        return {"log": self.log.path, "into": self.into.path, "work": self.work.path}
+        own = {"log": self.log.path, "into": self.into.path, "work": self.work.path}
+        return {**own, "snapshots": self.snapshots.path} if self.snapshots else own
 
 
 def request(config: Config, given: argparse.Namespace) -> Request:
     """What the command line asks for. Raises ConfigError."""
-    places = (config.log.path, config.into.path, config.work.path)
-    return Request(config.job, *places, config.projection, replay_options.bounds(given), given.dry_run)
+    kept, bounds = config.snapshots, replay_options.bounds(given)
+    if given.from_snapshot and kept is None:
+        raise ConfigError(Problem("snapshots", "", "required with --from-snapshot: path and every", "conf"))
+    return Request(
+        config.job,
+        config.log.path,
+        config.into.path,
+        config.work.path,
+        config.projection,
+        bounds,
+        given.dry_run,
+        given.from_snapshot,
+        kept.path if kept else None,
+        kept.every if kept else None,
+    )
 
 
 def start(spark: SparkSession, config: Config, wanted: Request) -> int:

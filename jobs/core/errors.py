@@ -215,7 +215,7 @@ class StagingLost(Refused):
 
 
 class ReplayRefused(Refused):
-    """A replay that changes nothing; what it had built stays for whoever looks for the reason."""
+    """A replay that changes nothing, and forgets what it had built."""
 
     def __init__(self, table: str, cause: str) -> None:
         super().__init__(f"{table} stays as it is: {cause}")

@@ -1,13 +1,15 @@
 """A replay: the states of a log's events, built beside the live table and put in its place by one commit.
 
-    pin    one version of the log, for as long as this replay takes, over any number of starts
-    build  PARTIAL of the events within the bounds, in a table of its own
-    check  against the log, counted without the fold (`core.events.verdicts`)
-    swap   STATE over the live table; or, with streams as bounds, over the rows of these streams alone
-    drop   the build, and what was remembered
+    pin       one version of the log, for as long as this replay takes, over any number of starts
+    build     PARTIAL of the events within the bounds, in a table of its own; from a snapshot on, where that is asked for
+    check     against the log, counted without the fold (`core.events.verdicts`)
+    swap      STATE over the live table; or, with streams as bounds, over the rows of these streams alone
+    snapshot  where one is due
+    drop      the build, and what was remembered
 
 A start after a kill finds which of these are done: what is not built is built again, what is built is checked and swapped, and
 what is swapped is known by the commit's `userMetadata`, so it is not swapped twice. A reader sees the old or the new states.
+A replay that fails by itself is dropped: the next one begins with what the log has then.
 """
 
 from __future__ import annotations
@@ -15,23 +17,24 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.observation import Observation
 
-from jobs.core.errors import ConfigError, DependencyMissing, Problem, ReplayRefused
-from jobs.core.events import failing, skips, verdicts
+from jobs.core.errors import EventFailed, ReplayRefused
+from jobs.core.events import failing, pinned_log, swapping, verdicts
 from jobs.core.events.bounds import Bounds, selected
 from jobs.core.events.comparing import Difference, difference
-from jobs.core.events.envelope import EVENT
 from jobs.core.events.folding import states
+from jobs.core.events.pinned_log import PinnedLog
 from jobs.core.events.projection import Projection
-from jobs.core.events.records import Built, Pinned, Records, pinned
-from jobs.core.files import Folder
+from jobs.core.events.records import Built, Pinned, Records, new_run
+from jobs.core.events.snapshots import Snapshot, Snapshots
 from jobs.core.lease import Lease
 from jobs.core.session import overridden
 
@@ -50,6 +53,9 @@ class Request:
     projection: Projection
     bounds: Bounds = field(default_factory=Bounds)
     dry_run: bool = False
+    from_snapshot: bool = False
+    snapshots: str | None = None
+    every: int | None = None  # events since the last snapshot
 
     def told(self) -> dict[str, Any]:
         bounds, fold = self.bounds.told(), self.projection.fingerprint
@@ -57,8 +63,16 @@ class Request:
 
     def name(self, *more: int) -> str:
         """Of the request, or of its replay of one version of the log."""
-        text = json.dumps([self.told(), self.dry_run, *more], sort_keys=True)
+        text = json.dumps([self.told(), self.dry_run, self.from_snapshot, *more], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Taken(NamedTuple):
+    """What a build folds: events, onto what a snapshot has, if it goes on from one."""
+
+    events: DataFrame
+    base: DataFrame | None = None
+    snapshot: Snapshot | None = None
 
 
 class Rebuild:
@@ -67,32 +81,37 @@ class Rebuild:
     def __init__(self, spark: SparkSession, request: Request, lease: Lease | None = None) -> None:
         self._spark, self.request, self._lease = spark, request, lease
         self._records = Records(spark, request.work, request.name())
+        place, fold = request.snapshots, request.projection.fingerprint
+        self._snapshots = Snapshots(spark, place, request.log, fold) if place else None
 
     def run(self) -> None:
         """To its end. Raises EventFailed and ReplayRefused; then nothing is swapped."""
         pin = self.pin()
-        if not self._is_swapped(pin):
-            built = self.built(pin)
-            self.swap(pin, self.check(pin, built))
-        self.drop(pin)
+        with self._dropped_when_it_fails():
+            if not self._is_swapped(pin):
+                built = self.built(pin)
+                found = self.check(pin, built)
+                self.swap(pin, found)
+                self.keep(pin, built, found)
+        self.drop()
 
     def compare(self) -> Difference:
         """What a run would change. Raises EventFailed and ReplayRefused."""
         pin = self.pin()
-        self.check(pin, self.built(pin))
+        with self._dropped_when_it_fails():
+            self.check(pin, self.built(pin))
         found = difference(states(self.partials(pin)), self._live())
-        self.drop(pin)
+        self.drop()
         return found
 
     def pin(self) -> Pinned:
         """The unfinished replay of the same request, or a new one. Raises DependencyMissing, ConfigError."""
         found = self._records.pinned()
         if found is None:
-            version = _version(self._spark, self.request.log)
-            if version < 0:
-                raise DependencyMissing("event log", self.request.log, "there is no Delta table")
-            found = pinned(self.request.name(version), version, _version(self._spark, self.request.into))
-            self._check_log(found)
+            version = pinned_log.newest(self._spark, self.request.log)
+            live = swapping.version(self._spark, self.request.into)
+            found = Pinned(self.request.name(version), version, live, new_run())
+            self._log(found).check(self.request.bounds.skips)
             self._records.add(found)
         log.info("replay %s of version %d of %s", found.replay_id, found.log_version, self.request.log)
         return found
@@ -107,93 +126,95 @@ class Rebuild:
 
     def build(self, pin: Pinned) -> Built:
         """Raises EventFailed."""
-        events, seen = self.events(pin), Observation()
-        counted = events.observe(seen, F.count(F.lit(1)).alias("events"))
-        with overridden(self._spark, *NOT_ADAPTIVE), failing.named(events):
-            _overwrite(self.request.projection.partials(counted, None), self._build(pin))
-        return Built(seen.get["events"])
+        taken, seen = self._from_snapshot(pin) or self._whole(pin), Observation()
+        counted = taken.events.observe(seen, F.count(F.lit(1)).alias("events"))
+        with overridden(self._spark, *NOT_ADAPTIVE), failing.named(taken.events):
+            _overwrite(self.request.projection.partials(counted, taken.base), self._build(pin))
+        return Built(seen.get["events"], taken.snapshot.name if taken.snapshot else None)
 
     def check(self, pin: Pinned, built: Built) -> verdicts.Counts:
         """Raises ReplayRefused."""
-        found = verdicts.counts(self.partials(pin), self.events(pin))
+        taken = self._taken(pin, built)
+        found = verdicts.counts(self.partials(pin), taken.events, taken.base)
         wrong = verdicts.wrong(found, built.folded)
+        if not found.streams and pin.live_version >= 0:
+            wrong = f"no event of version {pin.log_version} of the log is within the bounds"
         if wrong:
             raise ReplayRefused(self.request.into, wrong)
-        if not found.events and pin.live_version >= 0:
-            raise ReplayRefused(
-                self.request.into, f"no event of version {pin.log_version} of the log is within the bounds"
-            )
         return found
 
     def swap(self, pin: Pinned, found: verdicts.Counts) -> None:
         """One commit, or none where it is there already. Raises LeaseLost, ReplayRefused."""
-        new, into = states(self.partials(pin)), self.request.into
+        into = self.request.into
         told = {**self.request.told(), "log_version": pin.log_version, "replay_id": pin.replay_id, "run": pin.run}
         said = json.dumps({**told, "events": found.events, "streams": found.streams}, sort_keys=True)
-        options = {"userMetadata": said, "txnAppId": pin.run, "txnVersion": "1", **self._how(new)}
         if self._lease:
             self._lease.confirm()
-        new.write.format("delta").mode("overwrite").options(**options).save(into)
-        log.info("%s holds the states of %d events of %d streams", into, found.events, found.streams)
+        swapping.swap(states(self.partials(pin)), into, self.request.bounds.streams, pin.run, said)
+        log.info("%s holds the states of %d streams, by %d events", into, found.streams, found.events)
 
-    def drop(self, pin: Pinned) -> None:
-        Folder(self._spark, self._build(pin)).remove()
+    def keep(self, pin: Pinned, built: Built, found: verdicts.Counts) -> None:
+        """Writes a snapshot where there is a place for it, all is within the bounds, and it is due."""
+        if self._snapshots is None or self.request.every is None or self.request.bounds.told():
+            return
+        last = self._snapshots.named(built.base) if built.base else self._snapshots.newest(pin.log_version)
+        events = found.events + (last.events if built.base and last else 0)
+        if events - (last.events if last else 0) >= self.request.every:
+            self._snapshots.write(self.partials(pin), pin.log_version, events)
+
+    def drop(self) -> None:
         self._records.forget()
-
-    def events(self, pin: Pinned) -> DataFrame:
-        """Those within the bounds."""
-        return selected(self._log(pin), self.request.bounds)
 
     def partials(self, pin: Pinned) -> DataFrame:
         """What was built."""
         return self._spark.read.format("delta").load(self._build(pin))
 
+    def _whole(self, pin: Pinned) -> Taken:
+        return Taken(selected(self._log(pin).events(), self.request.bounds))
+
+    def _from_snapshot(self, pin: Pinned) -> Taken | None:
+        """What came after the newest good snapshot; None where the whole log is to be read."""
+        if self._snapshots is None or not self.request.from_snapshot:
+            return None
+        found = self._snapshots.newest(pin.log_version)
+        return self._after(pin, self._snapshots, found) if found else None
+
+    def _after(self, pin: Pinned, snapshots: Snapshots, snapshot: Snapshot) -> Taken | None:
+        events, bounds = self._log(pin).since(snapshot.log_version), self.request.bounds
+        if events is None:
+            return None
+        return Taken(selected(events, bounds), selected(snapshots.partials(snapshot), bounds), snapshot)
+
+    def _taken(self, pin: Pinned, built: Built) -> Taken:
+        """What a build has folded. Raises ReplayRefused where that is gone since."""
+        if built.base is None:
+            return self._whole(pin)
+        snapshot = self._snapshots.named(built.base) if self._snapshots else None
+        found = self._after(pin, self._snapshots, snapshot) if self._snapshots and snapshot else None
+        if found is None:
+            raise ReplayRefused(self.request.into, f"snapshot {built.base}, from which it was built, is gone")
+        return found
+
+    @contextmanager
+    def _dropped_when_it_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except (EventFailed, ReplayRefused):
+            self.drop()
+            raise
+
     def _live(self) -> DataFrame | None:
         """Of the live table, what a run would replace."""
-        if _version(self._spark, self.request.into) < 0:
+        if swapping.version(self._spark, self.request.into) < 0:
             return None
         bounds = Bounds(streams=self.request.bounds.streams)
         return selected(self._spark.read.format("delta").load(self.request.into), bounds)
 
-    def _check_log(self, pin: Pinned) -> None:
-        """The log has all columns of an event, and an event for each entry of the skip list. Raises ConfigError."""
-        events = self._log(pin)
-        lacking = [name for name in _names(EVENT) if name not in events.columns]
-        if lacking:
-            raise ConfigError(Problem("log.path", self.request.log, f"an event log: {', '.join(lacking)} lack", "conf"))
-        left = skips.missing(events, self.request.bounds.skips) if self.request.bounds.skips else []
-        if left:
-            allowed = (
-                f"entries for which the log has an event: {skips.named(left)} {'have' if left[1:] else 'has'} none"
-            )
-            raise ConfigError(Problem("--skip-events", "", allowed, "command line"))
-
-    def _how(self, new: DataFrame) -> dict[str, str]:
-        """Options of the overwrite. Raises ReplayRefused where the table is not one of states."""
-        into, streams = self.request.into, self.request.bounds.streams
-        if _version(self._spark, into) < 0:
-            return {}
-        there = self._spark.read.format("delta").load(into)
-        if there.columns[:2] != new.columns[:2]:
-            raise ReplayRefused(into, f"it has the columns {', '.join(there.columns)}, which no replay writes")
-        is_like_it = _shape(there) == _shape(new)
-        if streams and not is_like_it:
-            raise ReplayRefused(
-                into, "its columns are others than the fold's now, and some streams alone cannot change that"
-            )
-        return _only(streams) if streams else {} if is_like_it else {"overwriteSchema": "true"}
-
     def _is_swapped(self, pin: Pinned) -> bool:
-        """Whether a commit since the pin is this replay's."""
-        if _version(self._spark, self.request.into) <= pin.live_version:
-            return False
-        commits = (
-            DeltaTable.forPath(self._spark, self.request.into).history().filter(F.col("version") > pin.live_version)
-        )
-        return any(_run(row.userMetadata) == pin.run for row in commits.select("userMetadata").collect())
+        return swapping.is_swapped(self._spark, self.request.into, pin.live_version, pin.run)
 
-    def _log(self, pin: Pinned) -> DataFrame:
-        return self._spark.read.format("delta").option("versionAsOf", pin.log_version).load(self.request.log)
+    def _log(self, pin: Pinned) -> PinnedLog:
+        return PinnedLog(self._spark, self.request.log, pin.log_version)
 
     def _build(self, pin: Pinned) -> str:
         return f"{self.request.work}/{pin.build}"
@@ -201,33 +222,3 @@ class Rebuild:
 
 def _overwrite(rows: DataFrame, path: str) -> None:
     rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(path)
-
-
-def _version(spark: SparkSession, path: str) -> int:
-    """The newest of a Delta table; -1 where there is none."""
-    if not DeltaTable.isDeltaTable(spark, path):
-        return -1
-    return int(DeltaTable.forPath(spark, path).history(1).collect()[0].version)
-
-
-def _names(ddl: str) -> list[str]:
-    return [part.split()[0] for part in ddl.replace("MAP<STRING, STRING>", "MAP").split(",")]
-
-
-def _shape(table: DataFrame) -> list[tuple[str, str]]:
-    return [(field.name, field.dataType.simpleString()) for field in table.schema]
-
-
-def _only(streams: tuple[str, ...]) -> dict[str, str]:
-    """SQL text: a quote and a backslash are escaped."""
-    texts = ("'" + stream.replace("\\", "\\\\").replace("'", "\\'") + "'" for stream in streams)
-    return {"replaceWhere": f"stream_id IN ({', '.join(texts)})"}
-
-
-def _run(metadata: str | None) -> str | None:
-    """Of the replay that made a commit."""
-    try:
-        told = json.loads(metadata or "null")
-    except ValueError:
-        return None
-    return told.get("run") if isinstance(told, dict) else None

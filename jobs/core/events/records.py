@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 from uuid import uuid4
@@ -15,6 +16,8 @@ from pyspark.sql import SparkSession
 
 from jobs.core.files import Folder
 
+BUILD = re.compile(r"build-[0-9a-f]{32}")
+RECORD = re.compile(r"[0-9a-f]{16}\.(built|pinned)\.json")  # in their order what was built goes first
 T = TypeVar("T")
 
 
@@ -37,19 +40,18 @@ class Built:
     """A build that is complete."""
 
     folded: int  # events that went through the fold
-    base: int | None = None  # the version of the snapshot table that it went on from
+    base: str | None = None  # the snapshot that it went on from
 
 
-def pinned(replay_id: str, log_version: int, live_version: int) -> Pinned:
-    """A new one."""
-    return Pinned(replay_id, log_version, live_version, uuid4().hex)
+def new_run() -> str:
+    return uuid4().hex
 
 
 class Records:
     """Those of one request, in a folder that many may share."""
 
     def __init__(self, spark: SparkSession, path: str, request: str) -> None:
-        self._folder, self._request = Folder(spark, path), request
+        self._spark, self._folder, self._request = spark, Folder(spark, path), request
 
     def pinned(self) -> Pinned | None:
         return self._read(Pinned)
@@ -61,9 +63,12 @@ class Records:
         self._folder.write(self._name(type(record)), json.dumps(asdict(record)))
 
     def forget(self) -> None:
-        """What was built first: a request without it is not done, whatever else there is."""
-        for kind in (Built, Pinned):
-            self._folder.delete(self._name(kind))
+        """All that replays have left in the folder, of other requests too: only one replay runs there at a time."""
+        found = [info.name for info in self._folder.list()]
+        for build in filter(BUILD.fullmatch, found):
+            Folder(self._spark, f"{self._folder.path}/{build}").remove()
+        for record in filter(RECORD.fullmatch, found):
+            self._folder.delete(record)
 
     def _read(self, kind: type[T]) -> T | None:
         name = self._name(kind)

@@ -26,6 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--type", action="append", default=[], metavar="TYPE", help="events of this type only")
     own.add_argument("--skip-events", type=Path, metavar="FILE", help="a list of events to leave out, with reasons")
     own.add_argument("--into", metavar="PATH", help="another table than the config's into.path")
+    own.add_argument("--from-snapshot", action="store_true", help="only what came after the newest snapshot")
     own.add_argument("--dry-run", action="store_true", help="compare with the live table, print, and change nothing")
 
 
@@ -39,7 +40,7 @@ def bounds(given: argparse.Namespace) -> Bounds:
     if given.type and not given.into and not given.dry_run:
         allowed = "only with --into or --dry-run: what some types come to is not the state of a stream"
         raise _wrong("--type", given.type[0], allowed)
-    return Bounds(
+    made = Bounds(
         _moment("--until-time", given.until_time),
         _moment("--until-event-time", given.until_event_time),
         _read("--until-version", given.until_version, _version, "a version: 1, 2, ..."),
@@ -48,6 +49,10 @@ def bounds(given: argparse.Namespace) -> Bounds:
         tuple(sorted(set(given.type))),
         skips.read(given.skip_events) if given.skip_events else (),
     )
+    if given.from_snapshot and made.told().keys() - {"streams"}:
+        allowed = "with no bound but --stream: a snapshot covers all that the log had"
+        raise _wrong("--from-snapshot", "", allowed)
+    return made
 
 
 def _moment(option: str, text: str | None) -> datetime | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 
@@ -21,22 +21,28 @@ class Counts:
     first: str | None  # a stream whose head differs, and both heads
 
 
-def counts(partials: DataFrame, events: DataFrame) -> Counts:
-    """PARTIAL x EVENT -> Counts."""
-    log = events.groupBy("stream_id").agg(F.max("stream_version").alias("_head"), F.count(F.lit(1)).alias("_events"))
+def counts(partials: DataFrame, events: DataFrame, base: DataFrame | None = None) -> Counts:
+    """PARTIAL x EVENT -> Counts; `base` is the PARTIAL that was gone on from."""
+    log = events.select("stream_id", "stream_version", F.lit(1).alias("_is_event"))
+    if base is not None:
+        log = log.unionByName(base.select("stream_id", "stream_version", F.lit(0).alias("_is_event")))
+    covered = F.coalesce(F.max(F.when(F.col("_is_event") == 0, F.col("stream_version"))), F.lit(0)).alias("_covered")
+    heads = log.groupBy("stream_id").agg(
+        F.max("stream_version").alias("_head"), F.sum("_is_event").alias("_events"), covered
+    )
     built = partials.groupBy("stream_id").agg(F.max("stream_version").alias("_built"), F.count(F.lit(1)).alias("_rows"))
+    return Counts(*heads.join(built, "stream_id", "full").agg(*_counted()).collect()[0])
+
+
+def _counted() -> Iterator[Column]:
     differs = ~F.col("_head").eqNullSafe(F.col("_built"))
     shown = (F.coalesce(F.col(name).cast("string"), F.lit("none")) for name in ("_head", "_built"))
-    first = F.format_string("stream %s: %s in the log, %s built", "stream_id", *shown)
-    found = log.join(built, "stream_id", "full").agg(
-        F.coalesce(F.sum("_events"), F.lit(0)),
-        F.count("_head"),
-        F.count_if(F.col("_events") > F.col("_head")),
-        F.coalesce(F.sum("_rows"), F.lit(0)),
-        F.count_if(differs),
-        F.min(F.when(differs, first)),
-    )
-    return Counts(*found.collect()[0])
+    yield F.coalesce(F.sum("_events"), F.lit(0))
+    yield F.count("_head")
+    yield F.count_if(F.col("_events") > F.col("_head") - F.col("_covered"))
+    yield F.coalesce(F.sum("_rows"), F.lit(0))
+    yield F.count_if(differs)
+    yield F.min(F.when(differs, F.format_string("stream %s: %s in the log, %s built", "stream_id", *shown)))
 
 
 def wrong(counts: Counts, folded: int) -> str | None:
