@@ -37,12 +37,20 @@ class JobEnded(AssertionError):
 class Driver:
     """One start of the job, and what can be done to it."""
 
-    def __init__(self, config: Path, folder: Path, log: Path, environment: Mapping[str, str], *more: str) -> None:
-        """`folder` has the faults that are armed."""
+    def __init__(
+        self,
+        config: Path,
+        folder: Path,
+        log: Path,
+        environment: Mapping[str, str],
+        *more: str,
+        script: str = "armed_job.py",
+    ) -> None:
+        """`folder` has the faults that are armed; `script` stands beside this file."""
         self.folder, self.log = folder, log
         confs = [part for key, value in SMALL.items() for part in ("--conf", f"{key}={value}")]
         program = str(Path(os.environ["SPARK_HOME"]) / "bin" / "spark-submit")
-        job = [str(Path(__file__).with_name("armed_job.py")), "--config", str(config), *more]
+        job = [str(Path(__file__).with_name(script)), "--config", str(config), *more]
         paths = os.pathsep.join((str(ROOT), str(ROOT / "scripts")))
         own = {"PYTHONPATH": paths, "SPARK_CONF_DIR": str(ROOT), points.FOLDER: str(folder)}
         self._written = log.stat().st_size if log.exists() else 0

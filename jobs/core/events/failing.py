@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -14,7 +15,8 @@ from jobs.core.errors import EventFailed
 from jobs.core.failures import words
 
 NAMED = re.compile(
-    r"\bstream (?P<stream>.*?), version (?P<version>\d+)(?:, event (?P<event>\S+))?: (?P<cause>.*?)(?: SQLSTATE: \w+)?$"
+    r"\bstream (?P<stream>.*?), version (?P<version>\d+)(?:, event (?P<event>\S+))?: (?P<cause>.*?)(?: SQLSTATE: \w+)?$",
+    re.MULTILINE,
 )
 
 
@@ -23,8 +25,8 @@ def named(events: DataFrame) -> Iterator[None]:
     """Around an action over the events. Raises EventFailed for a failure that names one."""
     try:
         yield
-    except PySparkException as failure:
-        found = NAMED.search(words(failure))
+    except (PySparkException, Py4JJavaError) as failure:
+        found = NAMED.search(words(failure)) or NAMED.search(str(failure))
         if not found:
             raise
         raise _failed(events, found) from failure

@@ -134,7 +134,10 @@ def test_another_fold_gives_the_table_its_columns_but_not_for_some_streams(place
 @pytest.mark.parametrize(
     ("unfit", "said"),
     [
-        (event("u1", 3, "updated", {"name": [5]}), "stream u1, version 3, event u1-3: data of user_updated do not fit"),
+        (
+            event("u1", 3, "updated", [{"name": "x"}, 1]),
+            "stream u1, version 3, event u1-3: data of user_updated do not fit",
+        ),
         (event("u1", 3, "renamed", {}), "stream u1, version 3, event u1-3: UNKNOWN_TYPE: event type user_renamed"),
     ],
 )
