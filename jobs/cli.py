@@ -104,7 +104,7 @@ def migrate(
     from jobs.core import migrations
     from jobs.core.postgres import Database
 
-    loaded = lookup.load(lookup.find(job), Asked(config, env, sets or ())).config
+    loaded = lookup.stream(lookup.find(job), Asked(config, env, sets or ()))
     if loaded.postgres is None:
         raise ConfigError(Problem("postgres", "", "required: the database to migrate", "conf"))
     for step in migrations.migrate(Database(loaded.postgres), loaded, dry_run):
@@ -122,7 +122,7 @@ def audit(
     """Check that each record has exactly one outcome; exit 4 where it has not."""
     from jobs.core.audit import audit as run_audit
 
-    loaded = lookup.load(lookup.find(job), Asked(config, env, sets or ())).config
+    loaded = lookup.stream(lookup.find(job), Asked(config, env, sets or ()))
     with spark_for(loaded) as spark:
         found = run_audit(spark, loaded)
     if as_json:

@@ -16,10 +16,12 @@ from _lib.places import one_sentence
 from jobs.commands import lookup
 from jobs.commands.lookup import JobFile
 from jobs.core import layers
-from jobs.core.config import JobConfig, Recover
+from jobs.core.config import Recover
 from jobs.core.errors import ConfigError, JobError, Problem
 from jobs.core.keys import secret_paths
+from jobs.core.run_config import RunConfig
 
+OWN = "What stands after -- is for the job alone, which says with --help what that may be."
 ELSEWHERE = "known where the driver runs"  # stands for a secret that this machine need not have
 
 
@@ -50,7 +52,7 @@ def main() -> int:
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
     """`set` has the master and the deploy mode too: so the job sees what spark-submit sees."""
     about = "Submits a job to a cluster with everything that has to travel."
-    parser = argparse.ArgumentParser(prog="scripts/submit", description=about, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="scripts/submit", description=about, epilog=OWN, allow_abbrev=False)
     parser.add_argument("job", metavar="JOB", help="a job's name, or the file of one of your own")
     parser.add_argument("--config", type=Path, metavar="FILE", help="the config; conf/JOB.yaml unless given")
     parser.add_argument("--env", metavar="NAME", help="settings of one environment, conf/env/NAME.yaml")
@@ -59,11 +61,19 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--python", metavar="PROGRAM", help=f"the workers' Python; {travel.MINOR} unless given")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, over all others")
     parser.add_argument("--recover", choices=get_args(Recover), help="as the job takes it, for this one start")
-    asked = parser.parse_args(argv)
+    given, own = _split(argv)
+    asked = parser.parse_args(given)
+    asked.own = own
     master = [f"spark.spark.master={asked.master}"] if asked.master else []
     mode = [f"spark.spark.submit.deployMode={asked.deploy_mode}"] if asked.deploy_mode == "cluster" else []
     asked.set = [*asked.set, *master, *mode]
     return asked
+
+
+def _split(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """What stands before `--`, and what the job alone takes."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    return argv[:end], argv[end + 1 :]
 
 
 def check(job: JobFile, asked: argparse.Namespace) -> dict[str, str]:
@@ -74,7 +84,7 @@ def check(job: JobFile, asked: argparse.Namespace) -> dict[str, str]:
     return settings
 
 
-def _config(job: JobFile, asked: argparse.Namespace) -> JobConfig:
+def _config(job: JobFile, asked: argparse.Namespace) -> RunConfig:
     """Where the driver runs elsewhere, secrets need not be known here."""
     try:
         return _load(job, asked, os.environ)
@@ -87,7 +97,7 @@ def _config(job: JobFile, asked: argparse.Namespace) -> JobConfig:
         return _load(job, asked, {**os.environ, **stand_ins})
 
 
-def _load(job: JobFile, asked: argparse.Namespace, environ: Mapping[str, str]) -> JobConfig:
+def _load(job: JobFile, asked: argparse.Namespace, environ: Mapping[str, str]) -> RunConfig:
     place = layers.conf_dir()
     model = lookup.model(job)
     return layers.load(model, asked.config, asked.env, asked.set, environ, place, default_name=job.name).config
@@ -98,7 +108,7 @@ def options(asked: argparse.Namespace) -> list[str]:
     config = _travelling(asked.config) if asked.config and asked.deploy_mode == "cluster" else asked.config
     named = {"--config": config, "--env": asked.env, "--recover": asked.recover}
     given = [part for name, value in named.items() if value is not None for part in (name, str(value))]
-    return [*given, *(part for setting in asked.set for part in ("--set", setting))]
+    return [*given, *(part for setting in asked.set for part in ("--set", setting)), *asked.own]
 
 
 def _travelling(config: Path) -> Path:

@@ -114,7 +114,7 @@ def opened(job: str, asked: Asked, must_exist: bool = True) -> Iterator[Opened]:
     """Raises ConfigError where there is no checkpoint."""
     from jobs.core.checkpoint import Checkpoint
 
-    config = lookup.load(lookup.find(job), asked).config
+    config = lookup.stream(lookup.find(job), asked)
     with spark_for(config, "checkpoint") as spark:
         checkpoint = Checkpoint(spark, str(config.checkpoint))
         if must_exist and not checkpoint.exists():

@@ -130,7 +130,7 @@ def asked(reasons: list[str] | None, since: str | None, limit: int | None) -> Wa
 @contextmanager
 def opened(job: str, given: Asked) -> Iterator[tuple[SparkSession, JobConfig]]:
     """A session, and the config of a job that has dead letters. Raises ConfigError."""
-    config = lookup.load(lookup.find(job), given).config
+    config = lookup.stream(lookup.find(job), given)
     if config.dead_letters is None:
         raise ConfigError(Problem("dead_letters", "", "required: kafka.topic or delta.path", config.job))
     with spark_for(config, "dead-letters") as spark:

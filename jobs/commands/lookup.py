@@ -22,6 +22,7 @@ from jobs.core import layers
 from jobs.core.config import JobConfig
 from jobs.core.errors import ConfigError, Problem
 from jobs.core.layers import Loaded
+from jobs.core.run_config import RunConfig
 
 JOBS = Path(__file__).resolve().parents[1]
 HEADING = re.compile(r"([A-Z][a-z]+)\s{2,}(\S.*)")
@@ -99,18 +100,28 @@ def find(job: str) -> JobFile:
     return found
 
 
-def model(job: JobFile) -> type[JobConfig]:
+def model(job: JobFile) -> type[RunConfig]:
     """The job's own Config. Imports the file, which starts nothing. Raises ConfigError."""
     config = getattr(_module(job.path.resolve()), "Config", None)
-    if not (isinstance(config, type) and issubclass(config, JobConfig)):
-        raise _wrong(str(job.path), "a job whose Config is a jobs.core.config.JobConfig")
+    if not (isinstance(config, type) and issubclass(config, RunConfig)):
+        raise _wrong(
+            str(job.path), "a job whose Config is a jobs.core.config.JobConfig or jobs.core.run_config.RunConfig"
+        )
     return config
 
 
-def load(job: JobFile, asked: Asked) -> Loaded[JobConfig]:
+def load(job: JobFile, asked: Asked) -> Loaded[RunConfig]:
     """The job's config from all its layers, found as the runner finds it. Raises ConfigError."""
     place = layers.conf_dir()
     return layers.load(model(job), asked.config, asked.env, asked.sets, os.environ, place, default_name=job.name)
+
+
+def stream(job: JobFile, asked: Asked) -> JobConfig:
+    """The config of a job over a stream, which has a sink and a checkpoint. Raises ConfigError for any other."""
+    config = load(job, asked).config
+    if not isinstance(config, JobConfig):
+        raise _wrong(job.name, "a job over a stream: this one runs to its end, and keeps no checkpoint")
+    return config
 
 
 def _module(path: Path) -> ModuleType:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.core.config import JobConfig
+from jobs.core.run_config import RunConfig
 
 if TYPE_CHECKING:  # importing Spark takes a while
     from pyspark.sql import SparkSession
@@ -26,7 +26,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 @contextmanager
-def spark_for(config: JobConfig, what: str = "audit") -> Iterator[SparkSession]:
+def spark_for(config: RunConfig, what: str = "audit") -> Iterator[SparkSession]:
     """A session of its own, under the config's settings, that ends with the command."""
     from jobs.core.session import session
 

@@ -11,7 +11,9 @@ from jobs.commands.lookup import Asked, JobFile
 from jobs.core import layers
 from jobs.core.config import JobConfig
 from jobs.core.errors import ConfigError, Problem
+from jobs.core.keys import UNKNOWN
 from jobs.core.overlaps import shared_checkpoints, shared_redrives
+from jobs.core.run_config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Verdict:
     """What was found in one file; a file that is fine has a config."""
 
     file: Path
-    config: JobConfig | None
+    config: RunConfig | None
     problems: tuple[Problem, ...] = ()
 
 
@@ -37,7 +39,7 @@ def every(asked: Asked) -> Iterator[Verdict]:
     folder = layers.conf_dir()
     found = [fitting(file, asked) for file in sorted(folder.glob("*.yaml")) if file.stem != "defaults"]
     yield from found
-    valid = {str(verdict.file): verdict.config for verdict in found if verdict.config}
+    valid = {str(verdict.file): verdict.config for verdict in found if isinstance(verdict.config, JobConfig)}
     shared = (*shared_checkpoints(valid), *shared_redrives(valid))
     if shared:
         yield Verdict(folder, None, shared)
@@ -46,7 +48,12 @@ def every(asked: Asked) -> Iterator[Verdict]:
 def fitting(file: Path, asked: Asked) -> Verdict:
     """What the job says that takes the file, or comes nearest to taking it."""
     verdicts = [_check(job, replace(asked, config=file)) for job in candidates(file)]
-    return min(verdicts, key=lambda verdict: len(verdict.problems))
+    return min(verdicts, key=lambda verdict: (_strangers(verdict), len(verdict.problems)))
+
+
+def _strangers(verdict: Verdict) -> int:
+    """Keys that the job does not have."""
+    return sum(problem.allowed.startswith(UNKNOWN) for problem in verdict.problems)
 
 
 def candidates(file: Path) -> list[JobFile]:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from pydantic import Field, PrivateAttr
 
@@ -33,6 +33,7 @@ from jobs.core.outputs import (
     Sink,
 )
 from jobs.core.problems import Finding
+from jobs.core.run_config import RunConfig
 from jobs.core.values import (
     Bytes,
     Column,
@@ -42,7 +43,6 @@ from jobs.core.values import (
     Line,
     Name,
     Offsets,
-    Properties,
     Sql,
     TableName,
     Topic,
@@ -210,12 +210,9 @@ class Trigger(Settings):
         return checks.one_of(self, "every", "available_now")
 
 
-class JobConfig(Settings):
-    """What every job has; a job's own Config adds to it."""
+class JobConfig(RunConfig):
+    """What every job over a stream has; a job's own Config adds to it."""
 
-    job: Name
-    kafka: Kafka | None = None
-    postgres: Postgres | None = None
     source: Source
     sink: Sink
     dead_letters: DeadLetters | None = None
@@ -224,12 +221,10 @@ class JobConfig(Settings):
     breaker: Breaker = Breaker()
     scaling: Scaling = Scaling()
     trigger: Trigger = Trigger(every=Duration("5s"))
-    stop_within: Duration = Duration("2m")  # asked to end, a batch has so long; then it is cut short
     checkpoint: DataPath
     lease: LeaseLimits = LeaseLimits()
     ledger: DataPath | None = None  # beside the sink, unless the sink has no place of its own
     monitoring: Monitoring = Monitoring()
-    spark: Properties = Field(default_factory=dict)
     _recover: Recover | None = PrivateAttr(None)
 
     @property
@@ -237,17 +232,16 @@ class JobConfig(Settings):
         """How this one start recovers; only the command line can say it, as no later start should."""
         return self._recover
 
-    def recovering(self, how: Recover | None) -> Self:
+    def recovering(self, how: str | None) -> Self:
         """The same config for a start that recovers. Raises ConfigError where the job can't."""
-        wrong = checks.recovery(self, how) if how else None
-        if wrong:
-            raise ConfigError(Problem("--recover", str(how), wrong, "command line"))
+        if how and (wrong := checks.recovery(self, how)):
+            raise ConfigError(Problem("--recover", how, wrong, "command line"))
         made = self.model_copy()
-        made._recover = how
+        made._recover = cast("Recover | None", how)
         return made
 
     def findings(self) -> Findings:
-        own = [*checks.needs(self), *checks.spark_settings(self.spark), *overlaps.topics(self), *self.places()]
+        own = [*checks.needs(self), *super().findings(), *overlaps.topics(self), *self.places()]
         return [*own, *self._watched()]
 
     def _watched(self) -> Findings:

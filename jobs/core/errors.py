@@ -5,6 +5,9 @@
     ├── DependencyMissing        3   a dependency was not there at the start
     ├── SinkFailed               1   a sink did not take a batch; it runs again at the next start
     │   └── RowsRefused              for more of its rows than may become dead letters
+    ├── EventFailed          1   an event that a fold cannot take; a replay changes nothing then
+    ├── EvolveFailed             the same, as the executors raise it (`core.events.evolving`)
+    ├── UpcastFailed             a step that could not bring an event up to date (`core.events.upcasting`)
     ├── DeadLettersRefused       1   the topic did not take dead letters; their batch runs again at the next start
     ├── NoSpace                  1   a disk is full; the batch in flight runs again at the next start
     ├── BreakerOpen              1   a dependency fails so often that it is not called for a while
@@ -17,6 +20,7 @@
         ├── MigrationChanged         a step of the database's schema is not the one that was applied
         ├── SourceLost               records that were still to be read are gone, or the topic is another one
         ├── StagingLost              rows that were staged for a batch are not all there
+        ├── ReplayRefused            what a replay has built is not what the log has, or it would replace what is not its own
         ├── BudgetSpent              more records became dead letters than the error budget allows
         └── ReferenceStale           the reference table is older than it may be
 
@@ -89,6 +93,15 @@ class RowsRefused(SinkFailed):
         cause = f"{few if allowed else 'without dead_letters a refused row has no place to go to'}: {first}"
         super().__init__("the sink", batch_id, cause)
         self.first, self.allowed = first, allowed
+
+
+class EventFailed(JobError):
+    """An event that its fold, or a step that brings it up to date, cannot take."""
+
+    def __init__(self, stream_id: str, stream_version: int, event: str, cause: str) -> None:
+        """`event` is its id, or its type where that is not known."""
+        super().__init__(f"stream {stream_id}, version {stream_version}, event {event}: {cause}")
+        self.stream_id, self.stream_version, self.event, self.cause = stream_id, stream_version, event, cause
 
 
 class DeadLettersRefused(JobError):
@@ -199,6 +212,14 @@ class StagingLost(Refused):
     def __init__(self, table: str, expected: int, found: int) -> None:
         super().__init__(f"{expected} rows were staged for {table}, {found} are there; start the job again")
         self.table, self.expected, self.found = table, expected, found
+
+
+class ReplayRefused(Refused):
+    """A replay that changes nothing, and forgets what it had built."""
+
+    def __init__(self, table: str, cause: str) -> None:
+        super().__init__(f"{table} stays as it is: {cause}")
+        self.table, self.cause = table, cause
 
 
 class BudgetSpent(Refused):

@@ -6,6 +6,7 @@ For checkpoints, ledgers and commit logs: a handful of kilobytes a file, read an
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,10 @@ class Folder:
         for orphan in (other for other in checksums if other[1:-4] not in names):
             raw.delete(self._at(f"{name}/{orphan}"), False)
 
+    def remove(self) -> None:
+        """Deletes the whole folder."""
+        self._fs.delete(self._root, True)
+
     def delete(self, name: str) -> None:
         self._fs.delete(self._at(name), False)
 
@@ -120,6 +125,13 @@ class Folder:
 
     def _at(self, name: str) -> Any:
         return self._jvm.org.apache.hadoop.fs.Path(self._root, name) if name else self._root
+
+
+def keep_private(spark: SparkSession, paths: Sequence[str]) -> None:
+    """Only where driver and executors are one process: on a cluster, another user's executors may have to write there."""
+    if str(spark.sparkContext.master).startswith("local"):
+        for path in paths:
+            Folder(spark, path).make_private()
 
 
 def _linked(draft: Path, name: Path) -> bool | None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, SecretStr
 
 Path = tuple[str, ...]
 SHOWN = 2  # places where a key is known
+UNKNOWN = "unknown key"  # with which it is said that a key is none
 
 
 def fields(model: type[BaseModel]) -> dict[str, Any]:
@@ -83,13 +84,13 @@ def nearest(model: type[BaseModel], path: Path) -> str:
     known = siblings(model, path[:-1])
     near = get_close_matches(path[-1].lower(), known, 1)
     if near:
-        return f"unknown key; nearest: {'.'.join((*path[:-1], near[0]))}"
+        return f"{UNKNOWN}; nearest: {'.'.join((*path[:-1], near[0]))}"
     elsewhere = sorted(
         (place for place, _ in walk(model) if place[-1] == path[-1]), key=lambda place: _far(place, path)
     )
     if elsewhere:
-        return f"unknown key here; known as {' and '.join('.'.join(place) for place in elsewhere[:SHOWN])}"
-    return f"unknown key; known here: {', '.join(known)}"
+        return f"{UNKNOWN} here; known as {' and '.join('.'.join(place) for place in elsewhere[:SHOWN])}"
+    return f"{UNKNOWN}; known here: {', '.join(known)}"
 
 
 def _far(place: Path, path: Path) -> tuple[int, int]:

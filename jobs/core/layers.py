@@ -20,18 +20,18 @@ from typing import Any, Generic, TypeVar
 from pydantic import SecretStr, ValidationError
 
 from jobs.core.allowed import looks_secret
-from jobs.core.config import JobConfig
 from jobs.core.errors import ConfigError, Problem
 from jobs.core.interpolation import Values, leaves, literals, plain, resolve
 from jobs.core.keys import Path, schema_paths, secret_paths, spell
 from jobs.core.problems import MASK, Finding, explain, look_up, problem, show
+from jobs.core.run_config import RunConfig
 from jobs.core.yaml_files import Leaf, Tree, clean, parse_value, read, read_text
 
 CONF = File(__file__).resolve().parents[2] / "conf"
 DEFAULTS = "defaults.yaml"  # a folder of one's own needs none
 PREFIX = "PATTERNS__"
 BUILT_IN = "built-in default"
-C = TypeVar("C", bound=JobConfig)
+C = TypeVar("C", bound=RunConfig)
 T = TypeVar("T")
 R = TypeVar("R")
 

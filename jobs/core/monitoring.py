@@ -23,12 +23,15 @@ class Ready(Settings):
     no_progress: Duration = Duration("5m")  # how long a batch may take, and a query say nothing
 
 
-class Monitoring(Settings):
+class Logs(Settings):
+    log_format: Literal["text", "json"] = "text"
+
+
+class Monitoring(Logs):
     host: Host = "127.0.0.1"
     port: Port | None = None  # null: no server; 0: a free port, which the log names
     every: Duration = Duration("5s")  # how often the broker is asked where its topics end
     ready: Ready = Ready()
-    log_format: Literal["text", "json"] = "text"
 
 
 class ErrorBudget(Settings):

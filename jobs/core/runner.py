@@ -29,11 +29,13 @@ from pyspark.sql import SparkSession
 from jobs.core import layers, logs
 from jobs.core.config import JobConfig, Recover
 from jobs.core.errors import JobError
+from jobs.core.run_config import RunConfig
 from jobs.core.running import Running
 from jobs.core.session import session
 from jobs.core.values import Duration
 
 ConfigT = TypeVar("ConfigT", bound=JobConfig)
+RunT = TypeVar("RunT", bound=RunConfig)
 log = logging.getLogger(__name__)
 
 
@@ -46,7 +48,18 @@ def main(
 
 def run(model: type[ConfigT], start: Callable[[SparkSession, ConfigT], Running], argv: Sequence[str]) -> int:
     """The exit code; a failure has been explained on standard error."""
-    asked, explain = arguments(argv), in_text
+    asked = arguments(argv)
+
+    def work(config: ConfigT) -> int:
+        config = config.recovering(asked.recover)
+        return _stream(session(config.job, config.spark), start, config)
+
+    return outcome(model, asked, work)
+
+
+def outcome(model: type[RunT], asked: argparse.Namespace, work: Callable[[RunT], int]) -> int:
+    """The exit code of work under a config, or of what is wrong with either, explained on standard error."""
+    explain = in_text
     try:
         name = Path(sys.argv[0]).stem
         loaded = layers.load(
@@ -57,8 +70,7 @@ def run(model: type[ConfigT], start: Callable[[SparkSession, ConfigT], Running],
             return 0
         logs.set_up(loaded.config.job, loaded.config.monitoring.log_format)
         explain = in_json if loaded.config.monitoring.log_format == "json" else in_text
-        config = loaded.config.recovering(asked.recover)
-        return _stream(session(config.job, config.spark), start, config)
+        return work(loaded.config)
     except Exception as error:  # the last line of defence: say what it was, and end with its code
         explain(error)
         return _exit_code(error)
@@ -85,15 +97,21 @@ def _exit_code(error: Exception) -> int:
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Raises SystemExit(2) for what it does not know."""
-    parser = argparse.ArgumentParser(add_help=True, allow_abbrev=False)
-    parser.add_argument("--config", type=Path, metavar="FILE", help="the job's config, conf/<job>.yaml unless given")
-    parser.add_argument("--env", metavar="NAME", help="settings of one environment, conf/env/NAME.yaml")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, over all others")
-    parser.add_argument("--show-config", action="store_true", help="print every value and where it comes from, and end")
-    parser.add_argument(
+    known = parser()
+    known.add_argument(
         "--recover", choices=get_args(Recover), help="a new checkpoint where the ledger stands, or from the beginning"
     )
-    return parser.parse_args(argv)
+    return known.parse_args(argv)
+
+
+def parser() -> argparse.ArgumentParser:
+    """What every job takes."""
+    made = argparse.ArgumentParser(add_help=True, allow_abbrev=False)
+    made.add_argument("--config", type=Path, metavar="FILE", help="the job's config, conf/<job>.yaml unless given")
+    made.add_argument("--env", metavar="NAME", help="settings of one environment, conf/env/NAME.yaml")
+    made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, over all others")
+    made.add_argument("--show-config", action="store_true", help="print every value and where it comes from, and end")
+    return made
 
 
 def _stream(spark: SparkSession, start: Callable[[SparkSession, ConfigT], Running], config: ConfigT) -> int:
@@ -108,7 +126,7 @@ def _stream(spark: SparkSession, start: Callable[[SparkSession, ConfigT], Runnin
             hook.done()
         return 0
     finally:
-        _stop_quietly(spark)
+        stop_quietly(spark)
 
 
 class EndBetweenBatches:
@@ -166,7 +184,7 @@ def force(number: int, why: str) -> None:
     os._exit(128 + number)
 
 
-def _stop_quietly(spark: SparkSession) -> None:
+def stop_quietly(spark: SparkSession) -> None:
     try:
         spark.stop()
     except Exception:  # the JVM may be gone already; the exit code says what matters

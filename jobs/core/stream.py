@@ -24,7 +24,7 @@ from jobs.core.checkpoint import Checkpoint
 from jobs.core.classify import Transform
 from jobs.core.clock import Clock, utc_now
 from jobs.core.config import JobConfig, Trigger
-from jobs.core.files import Folder
+from jobs.core.files import keep_private
 from jobs.core.guard import Guard, guard
 from jobs.core.holder import this
 from jobs.core.lease import Lease
@@ -83,7 +83,7 @@ def start(
     """
     given = Given(transform, ticks, note, clock, wait, reference, prepare, dropped, make)
     with naming(_places(config, wait)):
-        _keep_private(spark, _places(config, wait))
+        keep_private(spark, _places(config, wait))
         lease = leases.take(register(spark, config), config.job, this(clock()), config.lease)
         try:
             return _start(spark, config, given, lease)
@@ -106,7 +106,7 @@ def _start(spark: SparkSession, config: JobConfig, given: Given, lease: Lease) -
     if ledger.last_batch:
         metrics.resumed(ledger.last_batch)
     watch = Watch(spark, config, metrics, checkpoint, given.clock, given.reference)
-    _keep_private(spark, [checkpoint.path])
+    keep_private(spark, [checkpoint.path])
     batch = _batch(config, given, checkpoint, ledger, outlets, source)
     batch.phase, batch.redrive = metrics.phase, redrive(spark, config, checkpoint.path)
     batch.order = key_order(spark, config, lease)
@@ -169,13 +169,6 @@ def _guard(config: JobConfig, metrics: Metrics, stopping: Event) -> Guard:
         on_retry=lambda dependency, *_: metrics.retried(dependency),
         on_change=lambda dependency, before, after: metrics.breaker(dependency, after),
     )
-
-
-def _keep_private(spark: SparkSession, paths: Sequence[str]) -> None:
-    """Only where driver and executors are one process: on a cluster, another user's executors may have to write there."""
-    if str(spark.sparkContext.master).startswith("local"):
-        for path in paths:
-            Folder(spark, path).make_private()
 
 
 def wait(path: str | None, wait_for: Duration | None) -> Wait | None:

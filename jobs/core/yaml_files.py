@@ -69,6 +69,14 @@ def parse(text: str, name: str) -> Tree:
     return found
 
 
+def read_list(path: Path) -> list[Any]:
+    """The list in a file. Raises ConfigError."""
+    found = _Reader(read_text(path), str(path)).document()
+    if not isinstance(found, Leaf) or not isinstance(found.value, list):
+        raise _error(str(path), "", "a list at the top")
+    return found.value
+
+
 def parse_value(text: str, origin: str, outside: bool = False) -> Leaf | Tree:
     """The value of an argument or variable: a map, list or quoted text of YAML, null, or else the text as it stands."""
     if not clean(text):

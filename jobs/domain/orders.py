@@ -96,6 +96,11 @@ def evolve(state: Order | None, event: Happened) -> Order | None:
     return CHANGES[event.event_type](state or Order(event.data["order_id"]), event.data)
 
 
+def restored(columns: Mapping[str, Any]) -> Order:
+    """The order that a table's row tells of; what it has no column for is as it was in the beginning."""
+    return Order(**columns)
+
+
 def _place(command: PlaceOrder, state: Order | None) -> list[Event]:
     if state is not None:
         raise CommandRefused("ORDER_EXISTS", order_id=command.order_id)

@@ -7,9 +7,9 @@ import sys
 from importlib import import_module
 
 from _faults import points
-from jobs.core import runner
+from jobs.core import bounded, runner
 
 if __name__ == "__main__":
     job = import_module(sys.argv.pop(1))
     points.install(os.getppid())
-    runner.main(job.Config, job.start)
+    bounded.main(job.JOB) if hasattr(job, "JOB") else runner.main(job.Config, job.start)

@@ -26,6 +26,8 @@ from pyspark.sql import DataFrame
 from jobs.core import dead_letters
 from jobs.core.batch import MicroBatch
 from jobs.core.events.heads import Heads
+from jobs.core.events.rebuilding import Rebuild
+from jobs.core.events.snapshots import Snapshots
 from jobs.core.ledger import Ledger
 from jobs.core.ledger_postgres import PostgresLedger
 from jobs.core.reference import ReferenceTable
@@ -63,8 +65,12 @@ POINTS = {
     "before_ledger": [Place(Ledger, "append"), Place(PostgresLedger, "append")],
     "after_ledger": [Place(Ledger, "append", after=True), Place(PostgresLedger, "append", after=True)],
     "due_letters_sent": [Place(DueLetters, "_redrive", after=True)],
-    "before_heads": [Place(Heads, "_written")],
     "before_manifest": [Place(Heads, "_written", after=True)],
+    "replay_pinned": [Place(Rebuild, "pin", after=True)],
+    "replay_building": [Place(Rebuild, "build", after=True)],
+    "replay_built": [Place(Rebuild, "built", after=True)],
+    "replay_swapped": [Place(Rebuild, "swap", after=True)],
+    "in_snapshot": [Place(Snapshots, "_forget_all_but")],
     "in_swap": [Place(ReferenceTable, "_load", after=True, when=lambda table, *_: hasattr(table, "_current"))],
 }
 HALF_SENT = "half_sent"  # every other record of the batch is in the sink's topic

@@ -25,6 +25,8 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
+from jobs.core.errors import JobError
+
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 SLICE = 4096  # events that are Python objects at a time
 PARTIAL = "stream_id STRING, stream_version BIGINT, has_state BOOLEAN"
@@ -45,7 +47,7 @@ class Recorded(NamedTuple):
         return EPOCH + timedelta(microseconds=self.occurred_us)
 
 
-class EvolveFailed(Exception):
+class EvolveFailed(JobError):
     """`evolve` raised, or its state does not fit the columns."""
 
     def __init__(self, stream_id: str, stream_version: int, what: str, cause: str) -> None:

@@ -84,7 +84,7 @@ class Fold(Settings):
             kinds = self.kinds
         except SchemaError as failure:
             return [Finding(("state",), str(failure))]
-        return [*_columns(self), *_targets(self, kinds), *_conflicts(self, kinds)]
+        return [*columns(self.state), *_targets(self, kinds), *_conflicts(self, kinds)]
 
     @property
     def kinds(self) -> dict[str, Type]:
@@ -101,8 +101,14 @@ class Fold(Settings):
         return [column for column in self.kinds if column in changed]
 
 
-def _columns(fold: Fold) -> Iterator[Finding]:
-    for field in parse_ddl(fold.state):
+def columns(state: str) -> Iterator[Finding]:
+    """What is wrong with a state's columns, at `state`."""
+    try:
+        known = parse_ddl(state)
+    except SchemaError as failure:
+        yield Finding(("state",), str(failure))
+        return
+    for field in known:
         if field.name.lower() in OWN:
             yield Finding(("state",), f"another name for {field.name}: {', '.join(OWN)} stand beside the columns")
         if not field.nullable:

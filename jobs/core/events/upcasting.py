@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from jobs.core.decode_plan import MAX_DETAIL, Rejection
+from jobs.core.errors import JobError
 from jobs.core.reasons import Reason
 
 Data = dict[str, Any]
@@ -57,7 +58,7 @@ class ChainRefused(ValueError):
         super().__init__("; ".join(self.faults))
 
 
-class UpcastFailed(Exception):
+class UpcastFailed(JobError):
     """A step could not change an event: the step is at fault, or the event's data are not what their version says."""
 
     def __init__(self, event_type: str, schema_version: int, cause: str) -> None:

@@ -94,3 +94,10 @@ def test_a_config_is_found_in_the_working_folder_and_options_go_over_it(
     monkeypatch.chdir(tmp_path)
     loaded = lookup.load(lookup.find("looked_up.py"), Asked(sets=["large_from=7"]))
     assert (loaded.config.job, loaded.origins["large_from"]) == ("looked_up", "--set large_from")
+
+
+def test_a_job_that_runs_to_its_end_is_none_over_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTGRES_PASSWORD", "x")
+    with pytest.raises(ConfigError, match="JOB = event_replay: a job over a stream"):
+        lookup.stream(lookup.find("event_replay"), Asked())
+    assert lookup.stream(lookup.find("stream_table_join"), Asked()).checkpoint

@@ -9,6 +9,7 @@ from jobs.core.errors import (
     ConfigError,
     DeadLettersRefused,
     DependencyMissing,
+    EventFailed,
     JobError,
     LeaseHeld,
     LeaseLost,
@@ -18,6 +19,7 @@ from jobs.core.errors import (
     Problem,
     ReferenceStale,
     Refused,
+    ReplayRefused,
     RowsRefused,
     SinkFailed,
     SourceLost,
@@ -48,7 +50,9 @@ from jobs.core.errors import (
             "topic t did not take dead letters: too large. The largest is that one. If it is too large, raise the topic's"
             " max.message.bytes, or say dead_letters.kafka.too_large: cut.",
         ),
+        (EventFailed("s", 3, "e", "why"), 1, "stream s, version 3, event e: why"),
         (Refused("no"), 4, "no"),
+        (ReplayRefused("t", "why"), 4, "t stays as it is: why"),
         (
             BudgetSpent("j", "error_budget.count: 1", "10m", 2_000, 4, {"FUTURE": 3, "MALFORMED": 1}),
             4,

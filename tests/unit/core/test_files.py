@@ -94,3 +94,12 @@ def test_only_checksums_without_a_file_are_dropped(spark: SparkSession, tmp_path
     folder.drop_orphans("sub")
     folder.drop_orphans("none")
     assert sorted(path.name for path in (tmp_path / "sub").iterdir()) == [".kept.crc", "kept"]
+
+
+def test_a_folder_is_removed_with_all_that_is_in_it(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "old" / "deep").mkdir(parents=True)
+    folder = Folder(spark, str(tmp_path / "old"))
+    folder.write("a", "x")
+    folder.remove()
+    folder.remove()  # it is gone already
+    assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.core.errors import ConfigError, Problem
-from jobs.core.yaml_files import Leaf, parse, parse_value, read, resolve
+from jobs.core.yaml_files import Leaf, parse, parse_value, read, read_list, resolve
 
 
 def refused(text: str) -> Problem:
@@ -177,3 +177,13 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     for reader in (parse, parse_value):
         with suppress(ConfigError):
             reader(text, "x.yaml")
+
+
+def test_a_list_is_read_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("- {a: 1}\n- [b]\n")
+    assert read_list(path) == [{"a": 1}, ["b"]]
+    for text in ("a: 1", "5", ""):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match="a list at the top"):
+            read_list(path)

@@ -87,3 +87,9 @@ def test_a_replay_that_begins_in_the_middle_goes_on() -> None:
 
 def test_events_happened_when_the_command_says() -> None:
     assert [event.occurred_at for event in given(PLACED, PAID).when(CANCEL).happened] == [NOON, NOON]
+
+
+def test_an_order_is_restored_from_its_row() -> None:
+    assert orders.restored({"order_id": "o1", "status": "paid", "paid_minor": 5}) == orders.Order(
+        "o1", status="paid", paid_minor=5
+    )

@@ -1,0 +1,224 @@
+"""A replay: the states of a log's events, built beside the live table and put in its place by one commit.
+
+    pin       one version of the log, for as long as this replay takes, over any number of starts
+    build     PARTIAL of the events within the bounds, in a table of its own; from a snapshot on, where that is asked for
+    check     against the log, counted without the fold (`core.events.verdicts`)
+    swap      STATE over the live table; or, with streams as bounds, over the rows of these streams alone
+    snapshot  where one is due
+    drop      the build, and what was remembered
+
+A start after a kill finds which of these are done: what is not built is built again, what is built is checked and swapped, and
+what is swapped is known by the commit's `userMetadata`, so it is not swapped twice. A reader sees the old or the new states.
+A replay that fails by itself is dropped: the next one begins with what the log has then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.observation import Observation
+
+from jobs.core.errors import EventFailed, ReplayRefused
+from jobs.core.events import failing, pinned_log, swapping, verdicts
+from jobs.core.events.bounds import Bounds, selected
+from jobs.core.events.comparing import Difference, difference
+from jobs.core.events.folding import states
+from jobs.core.events.pinned_log import PinnedLog
+from jobs.core.events.projection import Projection
+from jobs.core.events.records import Built, Pinned, Records, new_run
+from jobs.core.events.snapshots import Snapshot, Snapshots
+from jobs.core.lease import Lease
+from jobs.core.session import overridden
+
+NOT_ADAPTIVE = ("spark.sql.adaptive.enabled", "false")  # it may drop, of an empty side, what `observe` counts
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for: the same one again goes on with what it began."""
+
+    job: str
+    log: str
+    into: str
+    work: str
+    projection: Projection
+    bounds: Bounds = field(default_factory=Bounds)
+    dry_run: bool = False
+    from_snapshot: bool = False
+    snapshots: str | None = None
+    every: int | None = None  # events since the last snapshot
+
+    def told(self) -> dict[str, Any]:
+        bounds, fold = self.bounds.told(), self.projection.fingerprint
+        return {"job": self.job, "log": self.log, "into": self.into, "bounds": bounds, "fold": fold}
+
+    def name(self, *more: int) -> str:
+        """Of the request, or of its replay of one version of the log."""
+        text = json.dumps([self.told(), self.dry_run, self.from_snapshot, *more], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Taken(NamedTuple):
+    """What a build folds: events, onto what a snapshot has, if it goes on from one."""
+
+    events: DataFrame
+    base: DataFrame | None = None
+    snapshot: Snapshot | None = None
+
+
+class Rebuild:
+    """One request, at whatever point it stands."""
+
+    def __init__(self, spark: SparkSession, request: Request, lease: Lease | None = None) -> None:
+        self._spark, self.request, self._lease = spark, request, lease
+        self._records = Records(spark, request.work, request.name())
+        place, fold = request.snapshots, request.projection.fingerprint
+        self._snapshots = Snapshots(spark, place, request.log, fold) if place else None
+
+    def run(self) -> None:
+        """To its end. Raises EventFailed and ReplayRefused; then nothing is swapped."""
+        pin = self.pin()
+        with self._dropped_when_it_fails():
+            if not self._is_swapped(pin):
+                built = self.built(pin)
+                found = self.check(pin, built)
+                self.swap(pin, found)
+                self.keep(pin, built, found)
+        self.drop()
+
+    def compare(self) -> Difference:
+        """What a run would change. Raises EventFailed and ReplayRefused."""
+        pin = self.pin()
+        with self._dropped_when_it_fails():
+            self.check(pin, self.built(pin))
+        found = difference(states(self.partials(pin)), self._live())
+        self.drop()
+        return found
+
+    def pin(self) -> Pinned:
+        """The unfinished replay of the same request, or a new one. Raises DependencyMissing, ConfigError."""
+        found = self._records.pinned()
+        if found is None:
+            version = pinned_log.newest(self._spark, self.request.log)
+            live = swapping.version(self._spark, self.request.into)
+            found = Pinned(self.request.name(version), version, live, new_run())
+            self._log(found).check(self.request.bounds.skips)
+            self._records.add(found)
+        log.info("replay %s of version %d of %s", found.replay_id, found.log_version, self.request.log)
+        return found
+
+    def built(self, pin: Pinned) -> Built:
+        """What an earlier start has built, or a new build."""
+        found = self._records.built()
+        if found is None:
+            found = self.build(pin)
+            self._records.add(found)
+        return found
+
+    def build(self, pin: Pinned) -> Built:
+        """Raises EventFailed."""
+        taken, seen = self._from_snapshot(pin) or self._whole(pin), Observation()
+        counted = taken.events.observe(seen, F.count(F.lit(1)).alias("events"))
+        with overridden(self._spark, *NOT_ADAPTIVE), failing.named(taken.events):
+            _overwrite(self.request.projection.partials(counted, taken.base), self._build(pin))
+        return Built(seen.get["events"], taken.snapshot.name if taken.snapshot else None)
+
+    def check(self, pin: Pinned, built: Built) -> verdicts.Counts:
+        """Raises ReplayRefused."""
+        taken = self._taken(pin, built)
+        found = verdicts.counts(self.partials(pin), taken.events, taken.base)
+        wrong = verdicts.wrong(found, built.folded)
+        if not found.streams and pin.live_version >= 0:
+            wrong = f"no event of version {pin.log_version} of the log is within the bounds"
+        if wrong:
+            raise ReplayRefused(self.request.into, wrong)
+        return found
+
+    def swap(self, pin: Pinned, found: verdicts.Counts) -> None:
+        """One commit, or none where it is there already. Raises LeaseLost, ReplayRefused."""
+        into = self.request.into
+        told = {**self.request.told(), "log_version": pin.log_version, "replay_id": pin.replay_id, "run": pin.run}
+        said = json.dumps({**told, "events": found.events, "streams": found.streams}, sort_keys=True)
+        if self._lease:
+            self._lease.confirm()
+        swapping.swap(states(self.partials(pin)), into, self.request.bounds.streams, pin.run, said)
+        log.info("%s holds the states of %d streams, by %d events", into, found.streams, found.events)
+
+    def keep(self, pin: Pinned, built: Built, found: verdicts.Counts) -> None:
+        """Writes a snapshot where there is a place for it, all is within the bounds, and it is due."""
+        if self._snapshots is None or self.request.every is None or self.request.bounds.told():
+            return
+        last = self._snapshots.named(built.base) if built.base else self._snapshots.newest(pin.log_version)
+        events = found.events + (last.events if built.base and last else 0)
+        if events - (last.events if last else 0) >= self.request.every:
+            self._snapshots.write(self.partials(pin), pin.log_version, events)
+
+    def drop(self) -> None:
+        self._records.forget()
+
+    def partials(self, pin: Pinned) -> DataFrame:
+        """What was built."""
+        return self._spark.read.format("delta").load(self._build(pin))
+
+    def _whole(self, pin: Pinned) -> Taken:
+        return Taken(selected(self._log(pin).events(), self.request.bounds))
+
+    def _from_snapshot(self, pin: Pinned) -> Taken | None:
+        """What came after the newest good snapshot; None where the whole log is to be read."""
+        if self._snapshots is None or not self.request.from_snapshot:
+            return None
+        found = self._snapshots.newest(pin.log_version)
+        return self._after(pin, self._snapshots, found) if found else None
+
+    def _after(self, pin: Pinned, snapshots: Snapshots, snapshot: Snapshot) -> Taken | None:
+        events, bounds = self._log(pin).since(snapshot.log_version), self.request.bounds
+        if events is None:
+            return None
+        return Taken(selected(events, bounds), selected(snapshots.partials(snapshot), bounds), snapshot)
+
+    def _taken(self, pin: Pinned, built: Built) -> Taken:
+        """What a build has folded. Raises ReplayRefused where that is gone since."""
+        if built.base is None:
+            return self._whole(pin)
+        snapshot = self._snapshots.named(built.base) if self._snapshots else None
+        found = self._after(pin, self._snapshots, snapshot) if self._snapshots and snapshot else None
+        if found is None:
+            raise ReplayRefused(self.request.into, f"snapshot {built.base}, from which it was built, is gone")
+        return found
+
+    @contextmanager
+    def _dropped_when_it_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except (EventFailed, ReplayRefused):
+            self.drop()
+            raise
+
+    def _live(self) -> DataFrame | None:
+        """Of the live table, what a run would replace."""
+        if swapping.version(self._spark, self.request.into) < 0:
+            return None
+        bounds = Bounds(streams=self.request.bounds.streams)
+        return selected(self._spark.read.format("delta").load(self.request.into), bounds)
+
+    def _is_swapped(self, pin: Pinned) -> bool:
+        return swapping.is_swapped(self._spark, self.request.into, pin.live_version, pin.run)
+
+    def _log(self, pin: Pinned) -> PinnedLog:
+        return PinnedLog(self._spark, self.request.log, pin.log_version)
+
+    def _build(self, pin: Pinned) -> str:
+        return f"{self.request.work}/{pin.build}"
+
+
+def _overwrite(rows: DataFrame, path: str) -> None:
+    rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(path)

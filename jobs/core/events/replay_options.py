@@ -1,0 +1,86 @@
+"""The command line of a replay: its bounds, and what it does with what it has built."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jobs.core.errors import ConfigError, Problem
+from jobs.core.events import skips
+from jobs.core.events.bounds import Bounds, Position
+
+OFFSET = "TOPIC/PARTITION/OFFSET, as in orders/0/1200"
+TIME = "RFC 3339, with a zone: 2026-01-05T10:00:00Z"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    own = parser.add_argument_group("what is replayed; all bounds hold together, and include what they name")
+    own.add_argument("--until-time", metavar="TIME", help=f"events recorded up to then; {TIME}")
+    own.add_argument("--until-event-time", metavar="TIME", help="events that occurred up to then")
+    own.add_argument("--until-version", metavar="VERSION", help="each stream up to this version")
+    own.add_argument("--until-offset", action="append", default=[], metavar="OFFSET", help=f"a partition's; {OFFSET}")
+    own.add_argument("--stream", action="append", default=[], metavar="ID", help="this stream; the others stay")
+    own.add_argument("--type", action="append", default=[], metavar="TYPE", help="events of this type only")
+    own.add_argument("--skip-events", type=Path, metavar="FILE", help="a list of events to leave out, with reasons")
+    own.add_argument("--into", metavar="PATH", help="another table than the config's into.path")
+    own.add_argument("--from-snapshot", action="store_true", help="only what came after the newest snapshot")
+    own.add_argument("--dry-run", action="store_true", help="compare with the live table, print, and change nothing")
+
+
+def settings(given: argparse.Namespace) -> list[str]:
+    """What stands for a key of the config, as `--set` has it."""
+    return [f"into.path={given.into}"] if given.into else []
+
+
+def bounds(given: argparse.Namespace) -> Bounds:
+    """Raises ConfigError."""
+    if given.type and not given.into and not given.dry_run:
+        allowed = "only with --into or --dry-run: what some types come to is not the state of a stream"
+        raise _wrong("--type", given.type[0], allowed)
+    made = Bounds(
+        _moment("--until-time", given.until_time),
+        _moment("--until-event-time", given.until_event_time),
+        _read("--until-version", given.until_version, _version, "a version: 1, 2, ..."),
+        tuple(sorted(_read("--until-offset", text, _position, OFFSET) for text in given.until_offset)),
+        tuple(sorted(set(given.stream))),
+        tuple(sorted(set(given.type))),
+        skips.read(given.skip_events) if given.skip_events else (),
+    )
+    if given.from_snapshot and made.told().keys() - {"streams"}:
+        allowed = "with no bound but --stream: a snapshot covers all that the log had"
+        raise _wrong("--from-snapshot", "", allowed)
+    return made
+
+
+def _moment(option: str, text: str | None) -> datetime | None:
+    found: datetime | None = _read(option, text, datetime.fromisoformat, TIME)
+    if found is not None and found.tzinfo is None:
+        raise _wrong(option, str(text), TIME)
+    return found
+
+
+def _read(option: str, text: str | None, read: Callable[[str], Any], allowed: str) -> Any:
+    if text is None:
+        return None
+    try:
+        return read(text)
+    except ValueError:
+        raise _wrong(option, text, allowed) from None
+
+
+def _version(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(text)
+    return int(text)
+
+
+def _position(text: str) -> Position:
+    topic, partition, offset = text.split("/")
+    return Position(topic, int(partition), int(offset))
+
+
+def _wrong(option: str, value: str, allowed: str) -> ConfigError:
+    return ConfigError(Problem(option, value, allowed, "command line"))

@@ -1,0 +1,70 @@
+"""The one commit that puts new states where the old ones were: a reader sees all of the ones, or all of the others.
+
+With streams as bounds it replaces the rows of these streams alone. The commit's `userMetadata` is JSON that says of what it
+is made, and by which run; the run is a transaction of Delta's too, which takes it once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from jobs.core.errors import ReplayRefused
+
+
+def version(spark: SparkSession, path: str) -> int:
+    """The newest of a Delta table; -1 where there is none."""
+    if not DeltaTable.isDeltaTable(spark, path):
+        return -1
+    return int(DeltaTable.forPath(spark, path).history(1).collect()[0].version)
+
+
+def swap(new: DataFrame, into: str, streams: Sequence[str], run: str, said: str) -> None:
+    """STATE over STATE. Raises ReplayRefused where the table is not one of states."""
+    options = {"userMetadata": said, "txnAppId": run, "txnVersion": "1", **_how(new, into, streams)}
+    new.write.format("delta").mode("overwrite").options(**options).save(into)
+
+
+def is_swapped(spark: SparkSession, into: str, after: int, run: str) -> bool:
+    """Whether a commit after a version is of this run."""
+    if version(spark, into) <= after:
+        return False
+    commits = DeltaTable.forPath(spark, into).history().filter(F.col("version") > after)
+    return any(_run(row.userMetadata) == run for row in commits.select("userMetadata").collect())
+
+
+def _how(new: DataFrame, into: str, streams: Sequence[str]) -> dict[str, str]:
+    if version(new.sparkSession, into) < 0:
+        return {}
+    there = new.sparkSession.read.format("delta").load(into)
+    if there.columns[:2] != new.columns[:2]:
+        raise ReplayRefused(into, f"it has the columns {', '.join(there.columns)}, which no replay writes")
+    is_like_it = _shape(there) == _shape(new)
+    if streams and not is_like_it:
+        raise ReplayRefused(
+            into, "its columns are others than the fold's now, and some streams alone cannot change that"
+        )
+    return _only(streams) if streams else {} if is_like_it else {"overwriteSchema": "true"}
+
+
+def _shape(table: DataFrame) -> list[tuple[str, str]]:
+    return [(field.name, field.dataType.simpleString()) for field in table.schema]
+
+
+def _only(streams: Sequence[str]) -> dict[str, str]:
+    """SQL text: a quote and a backslash are escaped."""
+    texts = ("'" + stream.replace("\\", "\\\\").replace("'", "\\'") + "'" for stream in streams)
+    return {"replaceWhere": f"stream_id IN ({', '.join(texts)})"}
+
+
+def _run(metadata: str | None) -> str | None:
+    """Of the replay that made a commit."""
+    try:
+        told = json.loads(metadata or "null")
+    except ValueError:
+        return None
+    return told.get("run") if isinstance(told, dict) else None
