@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from jobs.commands import checkpoint, dead_letters, lookup, report, validate
+from jobs.commands import checkpoint, dead_letters, events, lookup, report, validate
 from jobs.commands.lookup import Asked, JobFile
 from jobs.commands.new import new
 from jobs.commands.options import AsJson, Config, Env, Job, Sets, spark_for
@@ -35,6 +35,7 @@ app = typer.Typer(
 MaybeJob = Annotated[str | None, typer.Argument(metavar="[JOB]", help="A job's name, or the file of one of your own.")]
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(events.app, name="events")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,0 +1,128 @@
+"""`patterns events`: look into an event log: its events, one stream's history, what changed between two points.
+
+JOB is the replay whose config names log and fold. Payloads are printed: that is what is asked for.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from jobs.commands import event_text, lookup
+from jobs.commands.lookup import Asked
+from jobs.commands.options import AsJson, Config, Env, Sets, spark_for
+from jobs.core.errors import ConfigError, Problem
+
+if TYPE_CHECKING:  # it comes with Spark, which takes a while
+    from pyspark.sql import DataFrame, Row, SparkSession
+
+    from jobs import event_replay
+    from jobs.core.events.pinned_log import PinnedLog
+
+app = typer.Typer(help="Look into an event log.", no_args_is_help=True)
+Job = Annotated[str, typer.Option("--job", metavar="JOB", help="The replay whose config names log and fold.")]
+Stream = Annotated[str | None, typer.Option("--stream", metavar="ID", help="Only this stream.")]
+Kind = Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only this type of event.")]
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")]
+REPLAY = "event_replay"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A replay's config, a session, and its log as it is now."""
+
+    spark: SparkSession
+    config: event_replay.Config
+    log: PinnedLog
+
+
+@app.command()
+def show(
+    job: Job = REPLAY,
+    stream: Stream = None,
+    kind: Kind = None,
+    limit: Limit = 20,
+    config: Config = None,
+    env: Env = None,
+    sets: Sets = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the first events, stream by stream."""
+    with opened(job, Asked(config, env, sets or ())) as here:
+        from jobs.core.events import history
+
+        _print(history.oldest(_events(here, stream, kind), limit), as_json)
+
+
+@app.command()
+def tail(
+    job: Job = REPLAY,
+    stream: Stream = None,
+    kind: Kind = None,
+    limit: Limit = 20,
+    config: Config = None,
+    env: Env = None,
+    sets: Sets = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the events that were recorded last."""
+    with opened(job, Asked(config, env, sets or ())) as here:
+        from jobs.core.events import history
+
+        _print(history.newest(_events(here, stream, kind), limit), as_json)
+
+
+@app.command("history")
+def stream_history(
+    stream: Annotated[str, typer.Argument(metavar="STREAM")],
+    job: Job = REPLAY,
+    limit: Limit = 20,
+    config: Config = None,
+    env: Env = None,
+    sets: Sets = None,
+) -> None:
+    """Print a stream's last events, each with what it changed in the state."""
+    with opened(job, Asked(config, env, sets or ())) as here:
+        from jobs.core.events import history
+
+        found = history.of_stream(_events(here, stream, None), here.config.projection, limit)
+        if not found:
+            raise ConfigError(Problem("STREAM", stream, "a stream of which the log has events", "command line"))
+        _out().print(event_text.timeline(stream, found), end="")
+
+
+@contextmanager
+def opened(job: str, asked: Asked) -> Iterator[Opened]:
+    """Raises ConfigError, and DependencyMissing where there is no log."""
+    from jobs import event_replay
+    from jobs.core.events import pinned_log
+
+    config = lookup.load(lookup.find(job), asked).config
+    if not isinstance(config, event_replay.Config):
+        raise ConfigError(Problem("--job", job, "a replay of an event log", "command line"))
+    with spark_for(config, "events") as spark:
+        version = pinned_log.newest(spark, config.log.path)
+        yield Opened(spark, config, pinned_log.PinnedLog(spark, config.log.path, version))
+
+
+def _events(here: Opened, stream: str | None, kind: str | None) -> DataFrame:
+    from jobs.core.events import history
+
+    return here.log.events().filter(history.within(stream, kind))
+
+
+def _print(events: list[Row], as_json: bool) -> None:
+    if not as_json:
+        return _out().print(event_text.table(events))
+    for event in events:
+        typer.echo(event_text.line(event))
+
+
+def _out() -> Console:
+    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
