@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from jobs.core.events.rendering import moment
-
 if TYPE_CHECKING:  # it comes with Spark, which takes a while
     from pyspark.sql import Row
 
@@ -75,4 +73,6 @@ def _at(value: datetime) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return moment(value) if isinstance(value, datetime) else value
+    if not isinstance(value, datetime):
+        return value
+    return value.astimezone(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
