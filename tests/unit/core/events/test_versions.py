@@ -129,3 +129,20 @@ def test_a_batch_of_nothing_is_nothing() -> None:
     assert judged([]) == {}
     (none,) = [pa.RecordBatch.from_pylist([], SCHEMA)]
     assert Judge(NOBODY, "reject").judged(none).num_rows == 0
+
+
+def test_a_stream_of_a_million_events_is_numbered_a_batch_at_a_time() -> None:
+    judge, size = Judge(NOBODY, "reject"), 50_000
+    again = pa.array([None] * size, pa.int64())
+    last = 0
+    for start in range(0, 1_000_000, size):
+        numbers = range(
+            start - 1 if start else 0, start + size - 1 if start else size
+        )  # each begins with the last one's end
+        keys = [number.to_bytes(8, "big") + bytes(24) for number in numbers]
+        columns = [pa.array([0] * size, pa.int32()), pa.array([_key("a")] * size), pa.array(keys), again, again]
+        batch = pa.RecordBatch.from_arrays([*columns, pa.array(numbers)], list(SCHEMA.names))
+        found = judge.judged(batch).column("stream_version").to_numpy()
+        assert found[0] == last + 1 and (found[1:] - found[:-1] == 1).all()
+        last = int(found[-1])
+    assert last == 1_000_000 - 1, "one event was there twice: where the second batch begins"
