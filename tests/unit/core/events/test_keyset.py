@@ -60,6 +60,13 @@ def test_a_file_that_was_cut_is_not_opened(tmp_path: Path, damage: bytes | slice
         keyset.mapped(tmp_path / "k")
 
 
+def test_a_file_of_another_kind_is_not_opened(tmp_path: Path) -> None:
+    whole = keyset.encoded(keys([(2, 1, 5)]))
+    (tmp_path / "k").write_bytes(whole[:4] + b"ELSE" + whole[8:])
+    with pytest.raises(Damaged, match="40 bytes, and not what was written"):
+        keyset.mapped(tmp_path / "k")
+
+
 @pytest.mark.parametrize("at", range(8, 40))
 def test_any_changed_byte_is_noticed(tmp_path: Path, at: int) -> None:
     whole = bytearray(keyset.encoded(keys([(2, 1, 5)])))

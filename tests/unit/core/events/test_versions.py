@@ -131,6 +131,24 @@ def test_a_batch_of_nothing_is_nothing() -> None:
     assert Judge(NOBODY, "reject").judged(none).num_rows == 0
 
 
+def row(stream: bytes, event: bytes, expected: int | None) -> dict[str, Any]:
+    keys = {"_stream": stream.ljust(32), "_event": event.ljust(32)}
+    return {"_bucket": 0, **keys, "expected_version": expected, "stream_version": None, "row": 0}
+
+
+def test_keys_that_are_half_alike_are_two() -> None:
+    rows = [row(b"a", b"8 bytes.1", None), row(b"a", b"8 bytes.2", 1), row(b"a", b"8 bytes.2", 1)]
+    found = Judge(NOBODY, "reject").judged(pa.RecordBatch.from_pylist(rows, SCHEMA))
+    assert found.column("stream_version").to_pylist() == [1, 2]
+
+
+def test_only_the_last_stream_is_remembered() -> None:
+    judge = Judge(NOBODY, "reject")
+    for stream in (b"a", b"b", b"b", b"c"):
+        judge.judged(pa.RecordBatch.from_pylist([row(stream, stream, None)], SCHEMA))
+    assert [len(keys.high) for keys in judge.taken] == [1]
+
+
 def test_a_stream_of_a_million_events_is_numbered_a_batch_at_a_time() -> None:
     judge, size = Judge(NOBODY, "reject"), 50_000
     again = pa.array([None] * size, pa.int64())
