@@ -137,7 +137,7 @@ class Rebuild:
         taken = self._taken(pin, built)
         found = verdicts.counts(self.partials(pin), taken.events, taken.base)
         wrong = verdicts.wrong(found, built.folded)
-        if not found.streams and pin.live_version >= 0:
+        if not found.streams and (live := self._live()) is not None and live.head(1):
             wrong = f"no event of version {pin.log_version} of the log is within the bounds"
         if wrong:
             raise ReplayRefused(self.request.into, wrong)

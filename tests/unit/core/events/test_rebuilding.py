@@ -184,6 +184,13 @@ def test_an_event_that_is_there_twice_is_found(place: Place) -> None:
         place.rebuild(bounds=Bounds(until_version=1)).run()
 
 
+def test_a_log_without_events_is_a_table_without_rows_as_often_as_one_asks(place: Place, holds: Any) -> None:
+    place.spark.sql(f"DELETE FROM delta.`{place.request.log}`")
+    place.rebuild().run()
+    place.rebuild().run()
+    holds()
+
+
 def test_no_event_at_all_does_not_empty_a_table(place: Place, holds: Any) -> None:
     nobody = Bounds(until_time=datetime(1990, 1, 1, tzinfo=timezone.utc))
     place.rebuild().run()
