@@ -8,6 +8,7 @@ from typing import Any
 
 from py4j.java_collections import ListConverter
 from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.core.errors import ConfigError, DependencyMissing, Problem
@@ -36,6 +37,13 @@ class PinnedLog:
 
     def events(self) -> DataFrame:
         return self._spark.read.format("delta").option("versionAsOf", self.version).load(self.path)
+
+    def is_there(self) -> bool:
+        """Whether the log can still be read as it was."""
+        try:
+            return bool(self.events().columns)
+        except PySparkException:
+            return False
 
     def check(self, left_out: Sequence[Skip]) -> None:
         """It has all columns of an event, and an event for each that is to be left out. Raises ConfigError."""

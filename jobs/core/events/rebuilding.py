@@ -107,7 +107,8 @@ class Rebuild:
     def pin(self) -> Pinned:
         """The unfinished replay of the same request, or a new one. Raises DependencyMissing, ConfigError."""
         found = self._records.pinned()
-        if found is None:
+        if found is None or not self._log(found).is_there():
+            self.drop()
             version = pinned_log.newest(self._spark, self.request.log)
             live = swapping.version(self._spark, self.request.into)
             found = Pinned(self.request.name(version), version, live, new_run())

@@ -90,6 +90,16 @@ def test_a_build_that_was_cut_short_is_built_again(place: Place, holds: Any) -> 
     assert [said["run"] for said in place.commits()] == [pin.run]
 
 
+def test_a_version_of_the_log_that_is_gone_is_replaced_by_the_newest(place: Place, holds: Any) -> None:
+    place.rebuild().pin()
+    place.spark.sql(f"ALTER TABLE delta.`{place.request.log}` SET TBLPROPERTIES ('delta.checkpointInterval' = '1')")
+    place.log(event("u4", 1, "created", {"user_id": "u4"}))
+    (place.path / "log" / "_delta_log" / f"{0:020d}.json").unlink()
+    place.rebuild().run()
+    holds(*USERS_NOW, ("u4", 1, "u4", None))
+    assert [said["log_version"] for said in place.commits()] == [2]
+
+
 def test_delta_itself_refuses_to_swap_twice(place: Place, holds: Any) -> None:
     rebuild = place.rebuild()
     pin = rebuild.pin()
