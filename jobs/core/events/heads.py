@@ -108,10 +108,11 @@ class Heads:
 
     def _caught_up(self, version: int) -> Manifest:
         known = self._manifest
-        new = self._log.added(known.version, version) if known else None
+        log_now = self._log.at(version)
+        new = log_now.since(known.version) if known else None
         if known is None or new is None:
             known = Manifest(self._job, self._log.table_id(), -1, self._buckets)
-            new = self._log.events(version)
+            new = log_now.events()
             log.info("heads of %s are made from all of it, version %d", self._log.path, version)
         kept, merged = split(known.levels, 2 * new.count())
         made = Manifest(known.job, known.table_id, version, known.buckets, [*kept, self._written(new, merged)])

@@ -5,25 +5,27 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
+from urllib.parse import unquote
 
-from py4j.java_collections import ListConverter
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
+from jobs.core import delta_log
 from jobs.core.errors import ConfigError, DependencyMissing, Problem
-from jobs.core.events import skips, swapping
+from jobs.core.events import skips
 from jobs.core.events.envelope import EVENT
 from jobs.core.events.skips import Skip
 from jobs.core.failures import words
+from jobs.core.files import Folder
 
 log = logging.getLogger(__name__)
 
 
 def newest(spark: SparkSession, path: str) -> int:
     """The version that a log has now. Raises DependencyMissing."""
-    version = swapping.version(spark, path)
+    version = delta_log.version(spark, path)
     if version < 0:
         raise DependencyMissing("event log", path, "there is no Delta table")
     return version
@@ -63,23 +65,30 @@ class PinnedLog:
         None where that cannot be said: commits are no longer there, or one of them has taken rows away. A file that only
         holds in another order what others held before (OPTIMIZE) adds nothing.
         """
-        jvm: Any = self._spark._jvm
-        delta_log = _module(jvm.org.apache.spark.sql.delta, "DeltaLog").forTable(self._spark._jsparkSession, self.path)
-        none = _module(jvm.scala, "None")
+        scala, table = delta_log.Scala(self._spark), delta_log.log(self._spark, self.path)
         try:
-            added = list(self._added(delta_log, none, version)) if version < self.version else []
+            added = self._added(table, scala.none, version) if version < self.version else []
         except (Py4JJavaError, _Rewritten) as failure:
             log.warning("what %s has since version %d cannot be told: %s", self.path, version, words(failure))
             return None
-        client = self._spark.sparkContext._gateway._gateway_client  # type: ignore[union-attr]
-        listed = jvm.scala.jdk.javaapi.CollectionConverters.asScala(ListConverter().convert(added, client)).toSeq()
-        snapshot = delta_log.getSnapshotAt(self.version, none, none, False)
-        return DataFrame(delta_log.createDataFrame(snapshot, listed, False, none), self._spark)
+        snapshot = table.getSnapshotAt(self.version, scala.none, scala.none, False)
+        return DataFrame(table.createDataFrame(snapshot, scala.seq(added), False, scala.none), self._spark)
 
-    def _added(self, delta_log: Any, none: Any, after: int) -> Iterator[Any]:
-        """Files, as Delta's own actions have them. Raises Py4JJavaError where a commit is missing."""
-        commits = delta_log.getChanges(after + 1, self.version, none, True)
-        expected = after + 1
+    def _added(self, table: Any, none: Any, after: int) -> list[Any]:
+        """Files, as Delta's own actions have them. Raises Py4JJavaError where a commit is missing, and _Rewritten."""
+        added: dict[str, Any] = {}
+        folder = Folder(self._spark, self.path)
+        for action in self._actions(table.getChanges(after + 1, self.version, none, True), after + 1):
+            name = str(action.path())
+            if not _is_removed(action):
+                added[name] = action
+            elif name in added and not folder.exists(unquote(name)):
+                raise _Rewritten(f"{name} is no longer there")
+        return list(added.values())
+
+    def _actions(self, commits: Any, first: int) -> Iterator[Any]:
+        """What was done to files. Raises _Rewritten."""
+        expected = first
         while commits.hasNext():
             commit = commits.next()
             if int(commit._1()) != expected:
@@ -95,22 +104,22 @@ class _Rewritten(Exception):
 
 
 def _files(actions: Any, version: int) -> Iterator[Any]:
+    """Files that were added with new rows, and those that another one holds now."""
     each = actions.iterator()
     while each.hasNext():
         action = each.next()
         kind = str(action.getClass().getSimpleName())
         if kind == "RemoveFile" and action.dataChange():
             raise _Rewritten(f"commit {version} has taken rows away")
-        if kind == "AddFile" and action.dataChange():
+        if kind == "RemoveFile" or (kind == "AddFile" and action.dataChange()):
             yield action
+
+
+def _is_removed(action: Any) -> bool:
+    return str(action.getClass().getSimpleName()) == "RemoveFile"
 
 
 def _names(ddl: str) -> list[str]:
     known = T.StructType.fromDDL(ddl)
     assert isinstance(known, T.StructType), "columns, not a single type"
     return known.fieldNames()
-
-
-def _module(package: Any, name: str) -> Any:
-    """A Scala object."""
-    return getattr(getattr(package, f"{name}$"), "MODULE$")

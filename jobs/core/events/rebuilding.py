@@ -26,6 +26,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.observation import Observation
 
+from jobs.core import delta_log
 from jobs.core.errors import EventFailed, ReplayRefused
 from jobs.core.events import failing, pinned_log, swapping, verdicts
 from jobs.core.events.bounds import Bounds, selected
@@ -110,7 +111,7 @@ class Rebuild:
         if found is None or not self._log(found).is_there():
             self.drop()
             version = pinned_log.newest(self._spark, self.request.log)
-            live = swapping.version(self._spark, self.request.into)
+            live = delta_log.version(self._spark, self.request.into)
             found = Pinned(self.request.name(version), version, live, new_run())
             self._log(found).check(self.request.bounds.skips)
             self._records.add(found)
@@ -206,7 +207,7 @@ class Rebuild:
 
     def _live(self) -> DataFrame | None:
         """Of the live table, what a run would replace."""
-        if swapping.version(self._spark, self.request.into) < 0:
+        if delta_log.version(self._spark, self.request.into) < 0:
             return None
         bounds = Bounds(streams=self.request.bounds.streams)
         return selected(self._spark.read.format("delta").load(self.request.into), bounds)

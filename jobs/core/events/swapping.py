@@ -13,14 +13,8 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from jobs.core import delta_log
 from jobs.core.errors import ReplayRefused
-
-
-def version(spark: SparkSession, path: str) -> int:
-    """The newest of a Delta table; -1 where there is none."""
-    if not DeltaTable.isDeltaTable(spark, path):
-        return -1
-    return int(DeltaTable.forPath(spark, path).history(1).collect()[0].version)
 
 
 def swap(new: DataFrame, into: str, streams: Sequence[str], run: str, said: str) -> None:
@@ -31,14 +25,14 @@ def swap(new: DataFrame, into: str, streams: Sequence[str], run: str, said: str)
 
 def is_swapped(spark: SparkSession, into: str, after: int, run: str) -> bool:
     """Whether a commit after a version is of this run."""
-    if version(spark, into) <= after:
+    if delta_log.version(spark, into) <= after:
         return False
     commits = DeltaTable.forPath(spark, into).history().filter(F.col("version") > after)
     return any(_run(row.userMetadata) == run for row in commits.select("userMetadata").collect())
 
 
 def _how(new: DataFrame, into: str, streams: Sequence[str]) -> dict[str, str]:
-    if version(new.sparkSession, into) < 0:
+    if delta_log.version(new.sparkSession, into) < 0:
         return {}
     there = new.sparkSession.read.format("delta").load(into)
     if there.columns[:2] != new.columns[:2]:

@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from delta.tables import DeltaTable
-from py4j.java_collections import ListConverter
 from pyspark.sql import DataFrame, SparkSession
 
+from jobs.core import delta_log
+from jobs.core.delta_log import Scala
 from jobs.core.failures import BeginAnew
 from jobs.core.lease import Lease
 
@@ -41,10 +42,10 @@ class Append:
 def append(wanted: Append, lease: Lease | None) -> None:
     """Commits the rows, or nothing where there are none. Raises LeaseLost, BeginAnew."""
     spark = wanted.rows.sparkSession
-    scala, log = _Scala(spark), _log(spark, wanted.path)
+    scala, log = delta_log.Scala(spark), delta_log.log(spark, wanted.path)
     transaction = log.startTransaction(scala.none, scala.none)
     made_with = _entitled(spark, wanted.path, transaction, lease)
-    active = _delta(spark, "OptimisticTransaction")
+    active = delta_log.delta(spark, "OptimisticTransaction")
     active.setActive(transaction)
     try:
         _commit(spark, scala, log, transaction, wanted, made_with)
@@ -56,21 +57,11 @@ def raise_epoch(spark: SparkSession, path: str, lease: Lease) -> None:
     """Makes the table this lease's, if there is one. Raises LeaseLost."""
     if not DeltaTable.isDeltaTable(spark, path):
         return
-    found = _epoch(_snapshot(spark, path).metadata(), lease)
+    found = _epoch(delta_log.snapshot(spark, path).metadata(), lease)
     if found > lease.epoch:
         raise lease.loss()
     if found < lease.epoch:
         spark.sql(f"ALTER TABLE delta.`{path}` SET TBLPROPERTIES ('{_property(lease)}' = '{lease.epoch}')")
-
-
-def version(spark: SparkSession, path: str) -> int:
-    """The newest version of the table at a path; -1 where there is none."""
-    return int(_snapshot(spark, path).version())
-
-
-def table_id(spark: SparkSession, path: str) -> str:
-    """Delta's own id of the table at a path."""
-    return str(_snapshot(spark, path).metadata().id())
 
 
 def _entitled(spark: SparkSession, path: str, transaction: Any, lease: Lease | None) -> dict[str, str]:
@@ -84,7 +75,7 @@ def _entitled(spark: SparkSession, path: str, transaction: Any, lease: Lease | N
 
 
 def _commit(
-    spark: SparkSession, scala: _Scala, log: Any, transaction: Any, wanted: Append, made_with: dict[str, str]
+    spark: SparkSession, scala: Scala, log: Any, transaction: Any, wanted: Append, made_with: dict[str, str]
 ) -> None:
     session: Any = spark._jsparkSession
     delta = scala.jvm.org.apache.spark.sql.delta
@@ -98,25 +89,6 @@ def _commit(
     transaction.commitIfNeeded(actions, operation, scala.map({}))
 
 
-class _Scala:
-    """Values as Scala has them."""
-
-    def __init__(self, spark: SparkSession) -> None:
-        jvm: Any = spark._jvm
-        self.jvm, self.none = jvm, _module(jvm.scala, "None")
-        self._client = spark.sparkContext._gateway._gateway_client  # type: ignore[union-attr]
-
-    def some(self, value: Any) -> Any:
-        return self.jvm.scala.Some(value)
-
-    def map(self, values: dict[str, str]) -> Any:
-        return self.jvm.org.apache.spark.api.python.PythonUtils.toScalaMap(values)
-
-    def seq(self, values: Sequence[str]) -> Any:
-        listed = ListConverter().convert(list(values), self._client)
-        return self.jvm.scala.jdk.javaapi.CollectionConverters.asScala(listed).toSeq()
-
-
 def _property(lease: Lease) -> str:
     return f"patterns.epoch.{lease.job}"
 
@@ -125,23 +97,3 @@ def _epoch(metadata: Any, lease: Lease) -> int:
     """The epoch that a table is written under; 0 where it is none yet."""
     found = metadata.configuration().get(_property(lease))
     return int(found.get()) if found.isDefined() else 0
-
-
-def _log(spark: SparkSession, path: str) -> Any:
-    return _delta(spark, "DeltaLog").forTable(spark._jsparkSession, path)
-
-
-def _snapshot(spark: SparkSession, path: str) -> Any:
-    """The table as it is now."""
-    none = _Scala(spark).none
-    return _log(spark, path).update(False, none, none)
-
-
-def _delta(spark: SparkSession, name: str) -> Any:
-    jvm: Any = spark._jvm
-    return _module(jvm.org.apache.spark.sql.delta, name)
-
-
-def _module(package: Any, name: str) -> Any:
-    """A Scala object."""
-    return getattr(getattr(package, f"{name}$"), "MODULE$")

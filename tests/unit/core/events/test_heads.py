@@ -111,7 +111,7 @@ def test_a_log_whose_files_are_gone_is_read_whole(
     spark.sql(f"OPTIMIZE delta.`{log.path}` FULL")
     for file in files:
         file.unlink()  # as VACUUM does
-    assert log.added(before, log.version()) is None
+    assert log.at(log.version()).since(before) is None
     assert "made from all of it" in made_anew(spark, log, caplog)
 
 
@@ -121,7 +121,7 @@ def test_an_optimize_adds_nothing(spark: SparkSession, log: EventLog) -> None:
     before = log.version()
     spark.sql(f"OPTIMIZE delta.`{log.path}` FULL")
     assert log.version() > before
-    added = log.added(before, log.version())
+    added = log.at(log.version()).since(before)
     assert added is not None and added.count() == 0
 
 
