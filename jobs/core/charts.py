@@ -109,7 +109,7 @@ def _named(axes: Axes, ends: Mapping[str, tuple[float, float]], colors: Mapping[
     below = -apart
     for label, (end, height) in sorted(ends.items(), key=lambda item: item[1][1]):
         below = max(height, below + apart)
-        place = {"xytext": (10, 0), "textcoords": "offset points", "va": "center"}
+        place: dict[str, Any] = {"xytext": (10, 0), "textcoords": "offset points", "va": "center"}
         axes.annotate(label, (end, below), color=colors[label], annotation_clip=False, **place)
 
 
