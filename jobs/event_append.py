@@ -33,7 +33,7 @@ class Events(Settings):
     """How streams are numbered and kept."""
 
     gaps: Literal["reject", "keep"] = "reject"  # an event whose own version leaves a hole: a dead letter, or as it says
-    buckets: Count = 8  # files of heads that are searched side by side; others than before are made anew
+    buckets: Count = 4  # tasks that number a batch side by side; another number, and the heads are made anew
 
 
 class Config(JobConfig):

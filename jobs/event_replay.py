@@ -112,8 +112,9 @@ def request(config: Config, given: argparse.Namespace) -> Request:
 
 def start(spark: SparkSession, config: Config, wanted: Request) -> int:
     """Log -> fold -> live table, in one commit; or, in a dry run, how the two differ."""
-    with naming([wanted.work, wanted.into]):
-        keep_private(spark, [wanted.work])
+    written = [wanted.into, *([wanted.snapshots] if wanted.snapshots else [])]
+    with naming([wanted.work, *written]):
+        keep_private(spark, [wanted.work, *([] if wanted.dry_run else written)])
         lease = leases.take(FileRegister(spark, f"{wanted.work}/_lease"), config.job, this(utc_now()), config.lease)
         try:
             rebuild = Rebuild(spark, wanted, lease)

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import _bench_postgres
+import _bench_replay
 import psycopg2
-from _events import events_of
+from _events import events_of, user_of
 from _orders import TOPIC, customer, orders
 from _stack import Stack
 from confluent_kafka import Producer
@@ -37,8 +38,12 @@ class Bench:
     def __init__(self, stack: Stack, folder: Path) -> None:
         self._stack, self._folder, self._runs = stack, folder, 0
 
-    def topic(self, name: str, values: Iterable[bytes | None]) -> str:
-        """A topic of such values, in turn over its partitions."""
+    @property
+    def servers(self) -> str:
+        return self._stack.bootstrap_servers
+
+    def topic(self, name: str, values: Iterable[bytes | None], keyed: bool = False) -> str:
+        """A topic of such values: in turn over its partitions, or by user, so that each has its events in order."""
         admin = AdminClient({"bootstrap.servers": self._stack.bootstrap_servers})
         for future in admin.create_topics(
             [NewTopic(name, PARTITIONS, 1, config=TOPIC), NewTopic(f"{name}.dead", 1, 1, config=TOPIC)]
@@ -47,7 +52,8 @@ class Bench:
         settings = {"bootstrap.servers": self._stack.bootstrap_servers, "linger.ms": 50, "message.max.bytes": 8_000_000}
         producer = Producer({**settings, "queue.buffering.max.messages": 1_000_000})
         for number, value in enumerate(values):
-            producer.produce(name, value=value, partition=number % PARTITIONS)
+            place = user_of(number, USERS) if keyed else number
+            producer.produce(name, value=value, partition=place % PARTITIONS)
             if number % 10_000 == 0:
                 producer.poll(0.1)
         assert producer.flush(120) == 0
@@ -93,6 +99,12 @@ class Bench:
         if done.returncode:
             raise SystemExit(f"{program} on {topic} failed:\n{done.stderr[-3000:]}")
         return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+    def appended(self, topic: str, batch: int) -> str:
+        """The log that the events of a topic make."""
+        found = self.run("job", topic, batch, job="event_append")
+        screen.print(f"{found['rows']:,} events appended, {found['events_per_s']:,.0f} a second")
+        return f"{self._folder}/run{self._runs}/sink"
 
     def pairs(self, topic: str, batch: int, count: int, job: str = JOIN) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """(job, bare) so many times, the order changed each time."""
@@ -184,9 +196,16 @@ def append(bench: Bench, events: int, pairs: int) -> None:
     screen.print(f"Median of the first and of the last {tenth} batches: {first:,.0f} and {last:,.0f} ms.")
 
 
+def replay(bench: Bench, folder: Path, events: int, rounds: int) -> None:
+    """A topic of events, appended to a log, and folded by several programs; all come to the same states."""
+    topic = bench.topic("events", events_of(events, USERS), keyed=True)
+    log = bench.appended(topic, max(events // 10, 1_000))
+    screen.print(_bench_replay.replay(bench.servers, topic, log, folder, events, rounds))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench")
-    parser.add_argument("what", choices=["join", "growth", "soak", "postgres", "append"])
+    parser.add_argument("what", choices=["join", "growth", "soak", "postgres", "append", "replay"])
     parser.add_argument("--events", type=int, default=2_000_000)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--batch", type=int, choices=[200_000, 1_000], help="only batches of this size")
@@ -202,6 +221,8 @@ def main() -> int:
             screen.print(_bench_postgres.postgres(stack, asked.rows, asked.pairs))
         elif asked.what == "join":
             join(bench, asked.events, asked.pairs, asked.batch)
+        elif asked.what == "replay":
+            replay(bench, Path(name), asked.events, asked.pairs)
         elif asked.what == "append":
             append(bench, asked.events, asked.pairs)
         elif asked.what == "growth":

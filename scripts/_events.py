@@ -9,10 +9,14 @@ if TYPE_CHECKING:  # it comes with Spark, which takes a while
     from pyspark.sql import DataFrame, SparkSession
 
 
+def user_of(number: int, users: int) -> int:
+    return number * 7919 % users
+
+
 def events_of(count: int, users: int) -> Iterator[bytes]:
     """Each user's first event creates it, the others change its mail address or its plan."""
     for number in range(count):
-        user, at = f"u{number * 7919 % users:06d}", 1_767_607_200 + number / 1000
+        user, at = f"u{user_of(number, users):06d}", 1_767_607_200 + number / 1000
         if number < users:
             kind, rest = "user_created", f'"name": "Name {number}", "email": "{user}@example.org", "plan": "free"'
         elif number % 3:

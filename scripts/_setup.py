@@ -11,9 +11,10 @@ from pathlib import Path
 
 from _lib import jars as _jars
 from _lib import needs, venv
-from _lib.places import ROOT, SetupFailed, one_sentence
+from _lib.places import LOCKS, ROOT, SetupFailed, one_sentence
 
-__all__ = ["ROOT", "SetupFailed", "enter", "environment", "jars", "python", "spark_environment"]
+COMPARED = "PATTERNS_COMPARED"
+__all__ = ["COMPARED", "ROOT", "SetupFailed", "compared", "enter", "environment", "jars", "python", "spark_environment"]
 
 
 def environment() -> None:
@@ -34,6 +35,12 @@ def enter() -> None:
     environment()
     if Path(sys.prefix) != venv.VENV:
         os.execv(python(), [str(python()), *sys.argv])
+
+
+def compared() -> Path:
+    """A folder with what the bench is compared with."""
+    with one_sentence():
+        return venv.beside(LOCKS / "bench.txt")
 
 
 def jars(name: str) -> list[Path]:

@@ -2,7 +2,7 @@
 
     spark-submit jobs/<job>.py [--config FILE] [--env NAME] [--set key=value]... [--show-config] [its own arguments]
 
-What is asked for is made sense of before Spark starts. SIGTERM ends such a job at once: the next start finds what there is.
+What is asked for is made sense of before Spark starts. No signal is waited out: the next start finds what there is.
 """
 
 from __future__ import annotations

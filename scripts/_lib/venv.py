@@ -61,6 +61,20 @@ def ensure() -> None:
             _make(lock)
 
 
+def beside(lock_file: Path) -> Path:
+    """A folder with the packages of another lock, for programs that are compared with ours; it goes with the environment."""
+    ensure()
+    folder = VENV / f"beside-{_sha256(lock_file.read_bytes())[:12]}"
+    if not folder.exists():
+        draft = VENV / "beside.part"
+        with locked(ROOT, "setting up packages") as lock:
+            shutil.rmtree(draft, ignore_errors=True)
+            _pip(lock, "--require-hashes", "--no-deps", "--target", str(draft), "-r", str(lock_file))
+            draft.rename(folder)
+            LOG.unlink()
+    return folder
+
+
 def wanted() -> dict[str, str]:
     """What a current environment was made from; it cannot be moved, so the place counts too."""
     packages = BUILDERS.read_bytes() + REQUIREMENTS.read_bytes() + bytes(ROOT)

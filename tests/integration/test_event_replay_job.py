@@ -107,8 +107,8 @@ def test_a_kill_at_each_point_and_a_start_that_goes_on(replay: Replay, holds: An
 
 
 def test_what_is_wrong_decides_the_exit_code(replay: Replay, holds: Any) -> None:
-    assert "1 streams" not in replay.ends(2, "--until-time", "today")
-    assert "only in the replay" in replay.ends(1, "--dry-run")
+    assert "--until-time = today: RFC 3339" in replay.ends(2, "--until-time", "today")
+    assert "streams only in the replay: 2" in replay.ends(1, "--dry-run")
     unfit = event("u1", 2, "updated", "Anna")
     replay.log((*unfit[:5], '["not an object", 1]', *unfit[6:]))
     said = replay.ends(1)

@@ -23,7 +23,7 @@ def config(*overrides: str) -> Config:
 def test_the_config_that_comes_with_it_is_whole() -> None:
     found = config()
     assert (found.source.format, found.source.stream_field) == ("event", "user_id")
-    assert (found.events.gaps, found.events.buckets) == ("reject", 8)
+    assert (found.events.gaps, found.events.buckets) == ("reject", 4)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_a_log_comes_to_a_table(replay: Any, spark: SparkSession, folder: Path, 
 
 def test_a_dry_run_ends_with_1_where_something_differs(replay: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert replay("--dry-run") == 1
-    assert "1 streams only in the replay" in capsys.readouterr().out
+    assert "streams only in the replay: 1" in capsys.readouterr().out
     assert replay() == 0
     assert replay("--dry-run") == 0
     assert "are equal" in capsys.readouterr().out

@@ -96,14 +96,14 @@ def test_the_jobs_settings_are_those_of_its_config_under_the_master_that_was_ask
 def test_a_recovery_is_passed_on_and_checked() -> None:
     asked = _submit.arguments(["stream_table_join", "--env", "local", "--recover", "reprocess"])
     assert _submit.options(asked) == ["--env", "local", "--recover", "reprocess"]
+    asked.set = ["join.on_miss=wait", "join.wait_for=1h", "join.parked=data/parked"]
+    with pytest.raises(ConfigError, match="records that waited"):
+        _submit.check(JOB, asked)
 
 
 def test_what_the_job_alone_takes_is_passed_on_last() -> None:
     asked = _submit.arguments(["event_replay", "--set", "a=b", "--", "--dry-run", "--stream", "u1"])
     assert _submit.options(asked) == ["--set", "a=b", "--dry-run", "--stream", "u1"]
-    asked.set = ["join.on_miss=wait", "join.wait_for=1h", "join.parked=data/parked"]
-    with pytest.raises(ConfigError, match="records that waited"):
-        _submit.check(JOB, asked)
 
 
 def test_the_master_wins_over_the_one_of_an_environment() -> None:

@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 SHOWN = 20
 KINDS = {"here": "only in the replay", "there": "only in the live table", "changed": "changed"}
@@ -53,7 +54,7 @@ def as_text(found: Difference, replay: str, live: str) -> RenderableType:
     """For a terminal."""
     if found.is_none:
         return f"{replay} and {live} are equal"
-    head = [f"{count:,} streams {KINDS[kind]}" for kind, count in found.counts.items()]
+    head = [f"streams {KINDS[kind]}: {count:,}" for kind, count in found.counts.items()]
     odd = [f"columns that differ: {', '.join(found.columns)}"] if found.columns else []
     table = Table(title=f"{replay} against {live}", title_justify="left")
     for name in ("stream", "", "column", "replay", "live"):
@@ -61,9 +62,10 @@ def as_text(found: Difference, replay: str, live: str) -> RenderableType:
     for row in found.rows:
         for number, (column, here, there) in enumerate(row.columns or [("", None, None)]):
             who = (row.stream_id, KINDS[row.kind]) if number == 0 else ("", "")
-            table.add_row(*who, column, _shown(here), _shown(there))
+            table.add_row(*map(Text, (*who, column, _shown(here), _shown(there))))
     more = sum(found.counts.values()) - len(found.rows)
-    return Group(*head, *odd, *([table] if found.rows else []), *([f"... and {more:,} streams more"] if more else []))
+    end = [f"... and {more:,} streams more"] if more else []
+    return Group(*head, *odd, *([table] if found.rows else []), *end)
 
 
 def _side(table: DataFrame, name: str, columns: list[str]) -> DataFrame:

@@ -77,7 +77,7 @@ def partials(events: DataFrame, fold: PythonFold, base: DataFrame | None = None)
     if base is not None:
         rows = rows.unionByName(_standing(base, standing), allowMissingColumns=True)
     order = ("stream_id", "stream_version", F.col("_standing").isNotNull())
-    run = partial(fold_batches, fold=fold, schema=to_arrow_schema(schema))
+    run = partial(fold_batches, fold=fold, schema=to_arrow_schema(schema, timezone="UTC"))
     return rows.repartition("stream_id").sortWithinPartitions(*order).mapInArrow(run, schema)
 
 

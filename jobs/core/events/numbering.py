@@ -17,6 +17,7 @@ from pyspark.sql import types as T
 
 from jobs.core.classify import REJECTION, TECHNICAL
 from jobs.core.decode import HEADERS
+from jobs.core.decode_scalars import now_micros
 from jobs.core.events import envelope
 from jobs.core.events.heads import Heads, Known, keyed
 from jobs.core.events.reading import TEXTS
@@ -27,7 +28,9 @@ NESTED: dict[str, T.MapType | T.ArrayType] = {
     "metadata": TEXTS,
     "_headers": HEADERS,
 }  # as JSON text through Python (`core.decode` says why)
-OWN = ("stream_id", "stream_version", "event_id", "event_type", "schema_version", "data", "metadata", "occurred_at")
+OWN = (
+    "stream_id", "stream_version", "event_id", "event_type", "schema_version", "data", "metadata", "occurred_at", "recorded_at"
+)  # fmt: skip
 
 
 @dataclass
@@ -49,25 +52,34 @@ class Numbering:
 
 
 def numbered(events: DataFrame, known: Known, recorded_at: datetime, gaps: Gaps) -> DataFrame:
-    """DECODED of INCOMING, all good -> DECODED of EVENT, without duplicates."""
+    """DECODED of INCOMING, all good -> DECODED of EVENT, without duplicates.
+
+    The time comes in by Python: as a literal of SQL it would have Spark compile its code anew for each batch.
+    """
     placed = keyed(events.withColumn("event_id", _identity()), known.buckets).repartitionById(known.buckets, "_bucket")
     ordered = placed.sortWithinPartitions("stream_id", *COORDINATES)
     sent = ordered.drop(*REJECTION).withColumns({name: F.to_json(name) for name in NESTED})
-    judged = sent.mapInArrow(partial(judge_batches, known=known, gaps=gaps), _judged_schema(sent.schema))
+    run = partial(judge_batches, known=known, recorded_us=now_micros(recorded_at), gaps=gaps)
+    judged = sent.mapInArrow(run, _judged_schema(sent.schema))
     read = judged.withColumns({name: F.from_json(name, kind.simpleString()) for name, kind in NESTED.items()})
-    return read.select(*OWN, F.lit(recorded_at).alias("recorded_at"), *COORDINATES, *TECHNICAL)
+    return read.select(*OWN, *COORDINATES, *TECHNICAL)
 
 
-def judge_batches(batches: Iterator[pa.RecordBatch], known: Known, gaps: Gaps) -> Iterator[pa.RecordBatch]:
+def judge_batches(
+    batches: Iterator[pa.RecordBatch], known: Known, recorded_us: int, gaps: Gaps
+) -> Iterator[pa.RecordBatch]:
     """What runs in the executors, on whole streams, sorted."""
-    judge = Judge(known, gaps)
-    return (judge.judged(batch) for batch in batches)
+    judge, at = Judge(known, gaps), pa.scalar(recorded_us, pa.timestamp("us", "UTC"))
+    for batch in batches:
+        found = judge.judged(batch)
+        yield found.append_column("recorded_at", pa.repeat(at, len(found)))
 
 
 def _judged_schema(sent: T.StructType) -> T.StructType:
     """What comes back: the rows without what they were judged by."""
     kept = [T.StructField(field.name, field.dataType) for field in sent if field.name not in JUDGED_BY]
-    return T.StructType([*kept, *(T.StructField(name, T.StringType()) for name in REJECTION)])
+    texts = [T.StructField(name, T.StringType()) for name in REJECTION]
+    return T.StructType([*kept, *texts, T.StructField("recorded_at", T.TimestampType())])
 
 
 def _identity() -> Column:

@@ -8,7 +8,9 @@ from typing import Any
 
 from py4j.java_collections import ListConverter
 from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import types as T
 
 from jobs.core.errors import ConfigError, DependencyMissing, Problem
 from jobs.core.events import skips, swapping
@@ -16,7 +18,6 @@ from jobs.core.events.envelope import EVENT
 from jobs.core.events.skips import Skip
 from jobs.core.failures import words
 
-_COLUMNS = [part.split()[0] for part in EVENT.replace("STRING, STRING", "").split(",")]
 log = logging.getLogger(__name__)
 
 
@@ -37,10 +38,17 @@ class PinnedLog:
     def events(self) -> DataFrame:
         return self._spark.read.format("delta").option("versionAsOf", self.version).load(self.path)
 
+    def is_there(self) -> bool:
+        """Whether the log can still be read as it was."""
+        try:
+            return bool(self.events().columns)
+        except PySparkException:
+            return False
+
     def check(self, left_out: Sequence[Skip]) -> None:
         """It has all columns of an event, and an event for each that is to be left out. Raises ConfigError."""
         events = self.events()
-        lacking = [name for name in _COLUMNS if name not in events.columns]
+        lacking = [name for name in _names(EVENT) if name not in events.columns]
         if lacking:
             raise ConfigError(Problem("log.path", self.path, f"an event log: {', '.join(lacking)} lack", "conf"))
         unknown = skips.missing(events, left_out) if left_out else []
@@ -95,6 +103,12 @@ def _files(actions: Any, version: int) -> Iterator[Any]:
             raise _Rewritten(f"commit {version} has taken rows away")
         if kind == "AddFile" and action.dataChange():
             yield action
+
+
+def _names(ddl: str) -> list[str]:
+    known = T.StructType.fromDDL(ddl)
+    assert isinstance(known, T.StructType), "columns, not a single type"
+    return known.fieldNames()
 
 
 def _module(package: Any, name: str) -> Any:

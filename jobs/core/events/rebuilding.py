@@ -107,7 +107,8 @@ class Rebuild:
     def pin(self) -> Pinned:
         """The unfinished replay of the same request, or a new one. Raises DependencyMissing, ConfigError."""
         found = self._records.pinned()
-        if found is None:
+        if found is None or not self._log(found).is_there():
+            self.drop()
             version = pinned_log.newest(self._spark, self.request.log)
             live = swapping.version(self._spark, self.request.into)
             found = Pinned(self.request.name(version), version, live, new_run())
@@ -137,7 +138,7 @@ class Rebuild:
         taken = self._taken(pin, built)
         found = verdicts.counts(self.partials(pin), taken.events, taken.base)
         wrong = verdicts.wrong(found, built.folded)
-        if not found.streams and pin.live_version >= 0:
+        if not found.streams and (live := self._live()) is not None and live.head(1):
             wrong = f"no event of version {pin.log_version} of the log is within the bounds"
         if wrong:
             raise ReplayRefused(self.request.into, wrong)

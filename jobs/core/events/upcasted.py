@@ -30,7 +30,7 @@ def upcasted(events: DataFrame, chain: Chain) -> DataFrame:
     current, text = _current(chain), T.StringType()
     known = events.filter(current).withColumns({name: F.lit(None).cast(kind) for name, kind in VERDICT.items()})
     schema = T.StructType([*events.schema.fields, *(T.StructField(name, text) for name in VERDICT)])
-    run = partial(upcast_batches, chain=chain, schema=to_arrow_schema(schema))
+    run = partial(upcast_batches, chain=chain, schema=to_arrow_schema(schema, timezone="UTC"))
     return known.unionByName(events.filter(~current).mapInArrow(run, schema))
 
 

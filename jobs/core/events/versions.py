@@ -104,8 +104,6 @@ class Judge:
         heads = rows.find(self.known, rows.streams, rows.first)
         if rows.stream(0) == self.stream:
             heads[0] = self.version
-        else:
-            self.taken = []
         return heads
 
     def _one_by_one(
@@ -132,9 +130,8 @@ class Judge:
         last = rows.rows(len(rows.first) - 1)
         here = slice(last.start, last.stop)
         self.version = max(head, int(versions[here].max()))
-        if len(rows.first) > 1:
-            self.taken = []
-        self.stream = rows.stream(last.start)
+        if rows.stream(last.start) != self.stream:
+            self.stream, self.taken = rows.stream(last.start), []
         took = versions[here] > 0
         high, low = (half[here][took] for half in rows.events)
         self.taken.append(Keys.of(high, low, versions[here][took]))

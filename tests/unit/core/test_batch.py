@@ -149,6 +149,23 @@ def test_what_a_transform_leaves_out_is_filtered_and_counted(batch: Any, rows: R
     assert counts(one) == [Counts(read=3, written=1, filtered=2)]
 
 
+def test_or_it_is_a_duplicate_where_the_job_says_so(batch: Any, rows: Rows) -> None:
+    one = batch(even_ones, dropped="duplicate")
+    one.run(rows(DECODED, record(0), record(1), record(2), record(3, "MALFORMED")), 3)
+    assert counts(one) == [Counts(read=4, written=2, dead_letters=1, duplicate=1)]
+
+
+def test_each_try_at_a_batch_is_prepared(batch: Any, rows: Rows) -> None:
+    told: list[datetime] = []
+    one = batch(even_ones, prepare=told.append)
+    one.run(rows(DECODED, record(0)), 3)
+    one.run(rows(DECODED, record(0)), 3)
+    assert told == [NOON, NOON]
+    one.ledger.held = True
+    one.run(rows(DECODED, record(0)), 3)
+    assert told == [NOON, NOON], "the ledger holds the batch: there is no try"
+
+
 def test_a_batch_that_the_ledger_holds_is_skipped(batch: Any, rows: Rows) -> None:
     one = batch(even_ones, ledger={"held": True})
     one.run(rows(DECODED, record(0)), 3)

@@ -16,7 +16,7 @@ LIVE = (
 )
 REPLAY = (
     ("a", 1, "Ann", ["x"], {"k": 1}),
-    ("b", 3, "Bob", None, None),
+    ("b", 3, "[b]Bob", None, None),
     ("c", 1, "null", ["x"], None),
     ("e", 1, "Ed", [], None),
 )
@@ -33,7 +33,7 @@ def test_each_stream_that_differs_is_told_with_its_columns(rows: Callable[..., D
     found = difference(rows(STATE, *REPLAY), rows(STATE, *LIVE))
     assert found.counts == {"here": 1, "there": 1, "changed": 2}
     assert found.rows == (
-        Row("b", "changed", (("stream_version", "3", "2"), ("name", '"Bob"', '"Bo"'))),
+        Row("b", "changed", (("stream_version", "3", "2"), ("name", '"[b]Bob"', '"Bo"'))),
         Row("c", "changed", (("name", '"null"', None), ("tags", '["x"]', '["x",null]'))),
         Row("d", "there", (("stream_version", None, "1"), ("name", None, '"Di"'))),
         Row("e", "here", (("stream_version", "1", None), ("name", '"Ed"', None), ("tags", "[]", None))),
@@ -45,13 +45,13 @@ def test_the_difference_is_a_table_for_people(rows: Callable[..., DataFrame]) ->
     shown = printed(difference(rows(STATE, *REPLAY), rows(STATE, *LIVE)))
     lines = [" ".join(line.replace("│", " ").replace("┃", " ").split()) for line in shown.splitlines()]
     assert lines[:4] == [
-        "1 streams only in the replay",
-        "1 streams only in the live table",
-        "2 streams changed",
+        "streams only in the replay: 1",
+        "streams only in the live table: 1",
+        "streams changed: 2",
         "the replay against data/users",
     ]
     assert "b changed stream_version 3 2" in lines
-    assert 'name "Bob" "Bo"' in lines
+    assert 'name "[b]Bob" "Bo"' in lines
     assert 'c changed name "null" null' in lines
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
@@ -8,12 +9,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from chispa import assert_df_equality
+from pyspark import cloudpickle
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
 from jobs.core.events.evolving import EvolveFailed, PythonFold, Recorded, as_row, fold_batches, partials
 from jobs.domain import orders, users
 
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import what stands beside tests
 AT = datetime(2026, 1, 5, 10, tzinfo=timezone.utc)
 EVENT = "stream_id STRING, stream_version BIGINT, event_type STRING, data STRING, occurred_at TIMESTAMP"
 USER = "user_id STRING, name STRING, age BIGINT"
@@ -134,3 +137,16 @@ def test_an_event_knows_when_it_happened() -> None:
 def test_a_failure_travels() -> None:
     failure = EvolveFailed("a", 1, "x", "KeyError: 'n'")
     assert str(pickle.loads(pickle.dumps(failure))) == str(failure) == "stream a, version 1: x: KeyError: 'n'"
+
+
+def test_a_state_may_have_times(rows: Callable[..., DataFrame]) -> None:
+    state = "at TIMESTAMP, day DATE"
+    fold = PythonFold(state, times)
+    found = partials(rows(EVENT, ("a", 1, "x", "{}", AT)), fold)
+    assert_df_equality(found, rows(f"{PARTIAL}, {state}", ("a", 1, True, AT, AT.date())), ignore_nullable=True)
+    again = partials(rows(EVENT), fold, found)
+    assert_df_equality(again, found, ignore_nullable=True)
+
+
+def times(state: Any, event: Recorded) -> Any:
+    return {"at": event.occurred_at, "day": event.occurred_at.date()}

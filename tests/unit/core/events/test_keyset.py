@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,13 @@ def test_a_file_that_was_cut_is_not_opened(tmp_path: Path, damage: bytes | slice
         keyset.mapped(tmp_path / "k")
 
 
+def test_a_file_of_another_kind_is_not_opened(tmp_path: Path) -> None:
+    whole = keyset.encoded(keys([(2, 1, 5)]))
+    (tmp_path / "k").write_bytes(whole[:4] + b"ELSE" + whole[8:])
+    with pytest.raises(Damaged, match="40 bytes, and not what was written"):
+        keyset.mapped(tmp_path / "k")
+
+
 @pytest.mark.parametrize("at", range(8, 40))
 def test_any_changed_byte_is_noticed(tmp_path: Path, at: int) -> None:
     whole = bytearray(keyset.encoded(keys([(2, 1, 5)])))
@@ -66,3 +74,18 @@ def test_any_changed_byte_is_noticed(tmp_path: Path, at: int) -> None:
     (tmp_path / "k").write_bytes(whole)
     with pytest.raises(Damaged, match="does not match its checksum"):
         keyset.verified(tmp_path / "k")
+
+
+@pytest.mark.long
+def test_ten_million_keys_are_searched_about_as_fast_as_a_hundred_thousand(tmp_path: Path) -> None:
+    random = np.random.default_rng(6)
+    took = {}
+    for count in (100_000, 10_000_000):
+        high, low = random.integers(0, 2**64, count, "u8"), random.integers(0, 2**64, count, "u8")
+        (tmp_path / str(count)).write_bytes(keyset.encoded(Keys.of(high, low, np.ones(count, "i8"))))
+        held, asked = keyset.mapped(tmp_path / str(count)), np.sort(random.choice(count, 50_000, replace=False))
+        held.find(high[asked], low[asked])  # so that both are in memory
+        began = time.perf_counter()
+        assert held.find(high[asked], low[asked]).sum() == 50_000
+        took[count] = time.perf_counter() - began
+    assert took[10_000_000] < 20 * took[100_000], took

@@ -90,6 +90,16 @@ def test_a_build_that_was_cut_short_is_built_again(place: Place, holds: Any) -> 
     assert [said["run"] for said in place.commits()] == [pin.run]
 
 
+def test_a_version_of_the_log_that_is_gone_is_replaced_by_the_newest(place: Place, holds: Any) -> None:
+    place.rebuild().pin()
+    place.spark.sql(f"ALTER TABLE delta.`{place.request.log}` SET TBLPROPERTIES ('delta.checkpointInterval' = '1')")
+    place.log(event("u4", 1, "created", {"user_id": "u4"}))
+    (place.path / "log" / "_delta_log" / f"{0:020d}.json").unlink()
+    place.rebuild().run()
+    holds(*USERS_NOW, ("u4", 1, "u4", None))
+    assert [said["log_version"] for said in place.commits()] == [2]
+
+
 def test_delta_itself_refuses_to_swap_twice(place: Place, holds: Any) -> None:
     rebuild = place.rebuild()
     pin = rebuild.pin()
@@ -182,6 +192,13 @@ def test_an_event_that_is_there_twice_is_found(place: Place) -> None:
     place.log(LOG[0])
     with pytest.raises(ReplayRefused, match="1 of 3 streams have more events than versions"):
         place.rebuild(bounds=Bounds(until_version=1)).run()
+
+
+def test_a_log_without_events_is_a_table_without_rows_as_often_as_one_asks(place: Place, holds: Any) -> None:
+    place.spark.sql(f"DELETE FROM delta.`{place.request.log}`")
+    place.rebuild().run()
+    place.rebuild().run()
+    holds()
 
 
 def test_no_event_at_all_does_not_empty_a_table(place: Place, holds: Any) -> None:

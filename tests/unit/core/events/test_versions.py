@@ -129,3 +129,38 @@ def test_a_batch_of_nothing_is_nothing() -> None:
     assert judged([]) == {}
     (none,) = [pa.RecordBatch.from_pylist([], SCHEMA)]
     assert Judge(NOBODY, "reject").judged(none).num_rows == 0
+
+
+def row(stream: bytes, event: bytes, expected: int | None) -> dict[str, Any]:
+    keys = {"_stream": stream.ljust(32), "_event": event.ljust(32)}
+    return {"_bucket": 0, **keys, "expected_version": expected, "stream_version": None, "row": 0}
+
+
+def test_keys_that_are_half_alike_are_two() -> None:
+    rows = [row(b"a", b"8 bytes.1", None), row(b"a", b"8 bytes.2", 1), row(b"a", b"8 bytes.2", 1)]
+    found = Judge(NOBODY, "reject").judged(pa.RecordBatch.from_pylist(rows, SCHEMA))
+    assert found.column("stream_version").to_pylist() == [1, 2]
+
+
+def test_only_the_last_stream_is_remembered() -> None:
+    judge = Judge(NOBODY, "reject")
+    for stream in (b"a", b"b", b"b", b"c"):
+        judge.judged(pa.RecordBatch.from_pylist([row(stream, stream, None)], SCHEMA))
+    assert [len(keys.high) for keys in judge.taken] == [1]
+
+
+def test_a_stream_of_a_million_events_is_numbered_a_batch_at_a_time() -> None:
+    judge, size = Judge(NOBODY, "reject"), 50_000
+    again = pa.array([None] * size, pa.int64())
+    last = 0
+    for start in range(0, 1_000_000, size):
+        numbers = range(
+            start - 1 if start else 0, start + size - 1 if start else size
+        )  # each begins with the last one's end
+        keys = [number.to_bytes(8, "big") + bytes(24) for number in numbers]
+        columns = [pa.array([0] * size, pa.int32()), pa.array([_key("a")] * size), pa.array(keys), again, again]
+        batch = pa.RecordBatch.from_arrays([*columns, pa.array(numbers)], list(SCHEMA.names))
+        found = judge.judged(batch).column("stream_version").to_numpy()
+        assert found[0] == last + 1 and (found[1:] - found[:-1] == 1).all()
+        last = int(found[-1])
+    assert last == 1_000_000 - 1, "one event was there twice: where the second batch begins"
