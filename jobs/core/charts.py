@@ -7,6 +7,7 @@ The colours are Okabe and Ito's, which people with any kind of colour vision can
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from matplotlib.axes import Axes
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from pyspark.sql import Row
 
 BLUE, VERMILION, GREY, FAINT = "#0072B2", "#D55E00", "#777777", "#DDDDDD"
+LINES = (BLUE, VERMILION, GREY)
 WIDTH_IN = 8.0
 LABELLED = 12  # more bars than these side by side are too narrow for numbers
+APART = 0.07  # of the height: names of lines that stand closer than this run into each other
 FEWEST = 5  # room for as many bars, so that a single one is no wall
 THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
 
@@ -81,6 +84,35 @@ def throughput_by_batch(done: Sequence[Batch]) -> Figure:
     return figure
 
 
+def seconds_by_events(measured: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
+    """Label -> (events in the log, seconds of a replay), as a line for each label, with its name at the line's end."""
+    lines = {label: sorted(points) for label, points in measured.items() if points}
+    figure = Figure(figsize=(WIDTH_IN, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.set(title="Seconds of a replay, by events in the log", xlabel="events in the log", ylabel="seconds")
+    if not lines:
+        return _empty(figure, "no replays")
+    colors = dict(zip(lines, cycle(LINES)))
+    for label, points in lines.items():
+        axes.plot(*zip(*points), color=colors[label], marker="o")
+    most, longest = (max(point[side] for points in lines.values() for point in points) for side in (0, 1))
+    axes.set(xlim=(0, most * 1.03), ylim=(0, longest * 1.1))
+    _tidy(axes, "y")
+    axes.xaxis.set_major_formatter(THOUSANDS)
+    _named(axes, {label: points[-1] for label, points in lines.items()}, colors)
+    return figure
+
+
+def _named(axes: Axes, ends: Mapping[str, tuple[float, float]], colors: Mapping[str, str]) -> None:
+    """Names right of where lines end; one that would stand in another one is moved up."""
+    apart = APART * axes.get_ylim()[1]
+    below = -apart
+    for label, (end, height) in sorted(ends.items(), key=lambda item: item[1][1]):
+        below = max(height, below + apart)
+        place: dict[str, Any] = {"xytext": (10, 0), "textcoords": "offset points", "va": "center"}
+        axes.annotate(label, (end, below), color=colors[label], annotation_clip=False, **place)
+
+
 def _columns(axes: Axes, values: Sequence[tuple[int, float]], color: str) -> None:
     bars = axes.bar([number for number, _ in values], [value for _, value in values], color=color)
     axes.margins(y=0.2)
@@ -104,7 +136,7 @@ def _numbered(axes: Axes, bars: BarContainer) -> None:
 
 
 def _empty(figure: Figure, what: str) -> Figure:
-    """The title, and in place of bars the words that there are none."""
+    """The title, and in place of bars or lines the words that there are none."""
     for axes in figure.axes:
         axes.set_axis_off()
     figure.text(0.5, 0.5, what, ha="center", va="center")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 CUSTOMERS = 100
 LIMIT_S = 300  # for one cell, on a busy machine
 MOST_CELLS = 10
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 STACK_VARIABLES = ("KAFKA_", "POSTGRES_", "PATTERNS__")
 
 
@@ -39,6 +41,17 @@ def executed(path: Path) -> Any:
 def printed(notebook: Any) -> str:
     outputs = [output for cell in code(notebook) for output in cell.outputs]
     return "".join(output.text for output in outputs if output.output_type == "stream" and output.name == "stdout")
+
+
+def rendered(notebook: Any) -> str:
+    """What rich shows, without its colours."""
+    outputs = [output for cell in code(notebook) for output in cell.outputs if "data" in output]
+    return "\n".join(COLOUR.sub("", output.data.get("text/plain", "")) for output in outputs)
+
+
+def tables(text: str) -> list[str]:
+    """The lines of all tables that Spark shows, with one bar and no spaces between cells."""
+    return [re.sub(r" *\| *", "|", line).strip("|") for line in text.splitlines() if line.startswith("|")]
 
 
 def images(notebook: Any) -> dict[str, int]:
@@ -90,7 +103,11 @@ def on_stack(
 
 
 def test_there_are_notebooks() -> None:
-    assert [path.name for path in NOTEBOOKS] == ["01_stream_table_join.ipynb", "02_fault_tolerance.ipynb"]
+    assert [path.name for path in NOTEBOOKS] == [
+        "01_stream_table_join.ipynb",
+        "02_fault_tolerance.ipynb",
+        "03_event_sourcing.ipynb",
+    ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -122,3 +139,42 @@ def test_fault_tolerance(no_stack: None) -> None:
     assert text.count("the audit holds: True\n") == 2
     assert "Done(redriven=90, parked=0, already=0)\nDone(redriven=0, parked=0, already=90)\n" in text
     assert images(notebook) == {"dead_letters_by_reason": 1}
+
+
+EVENT_TABLES = """
+stream_id|stream_version|event_type|data|_offset
+u1|1|user_created|{"user_id":"u1","name":"Ann","email":"ann@example.org"}|0
+u2|1|user_created|{"user_id":"u2","name":"Bo","email":"bo@example.org"}|1
+u3|1|user_created|{"user_id":"u3","name":"Cy","email":"cy@example.org"}|2
+u1|2|user_updated|{"user_id":"u1","name":"Anna"}|3
+u2|2|user_updated|{"user_id":"u2","email":"bo@example.com"}|5
+u1|3|user_updated|{"user_id":"u1","email":"anna@example.org"}|7
+u3|2|user_deleted|{"user_id":"u3"}|8
+_offset|reason|detail
+6|VERSION_CONFLICT|$.expected_version: 1, and the stream is at 2
+stream_id|stream_version|user_id|name|email
+u1|3|u1|Anna|anna@example.org
+u2|2|u2|Bo|bo@example.com
+stream_id|name then|name now|email then|email now
+u1|Ann|Anna|ann@example.org|anna@example.org
+u2|Bo|Bo|bo@example.org|bo@example.com
+u3|Cy|NULL|cy@example.org|NULL
+stream_id|stream_version|user_id|name|email
+u1|3|u1|Anna|anna@example.org
+u2|2|u2|Bo|bo@example.com
+"""
+
+
+def test_event_sourcing(no_stack: None) -> None:
+    """Of nine records one has an id for the second time, and one expects another version."""
+    notebook = executed(NOTEBOOKS[2])
+    text, shown = printed(notebook), rendered(notebook)
+    assert tables(text) == EVENT_TABLES.strip().splitlines()
+    assert "the audit holds: True\nCounts(read=9, written=7, filtered=0, dead_letters=1, " in text
+    assert " duplicate=1, " in text
+    assert re.search(r"version of the log before and after: (\d+) \1\n", text)
+    assert re.search(r"u1  3 events up to .*\n(.*\n)*.*email: ann@example\.org → anna@example\.org", shown)
+    assert re.search(r"streams changed: 2\n(.*\n)*│ u1 +│ changed │ name +│ \"Anna\" +│ null +│", shown)
+    assert "the right fold and the live table are equal" in shown
+    assert "a replay of the whole log and the table from a snapshot are equal" in shown
+    assert images(notebook) == {"seconds_by_events": 1}

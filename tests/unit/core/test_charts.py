@@ -9,12 +9,14 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from pyspark.sql import Row
 
-from jobs.core.charts import LABELLED, Batch, batches, dead_letters_by_reason, throughput_by_batch
+from jobs.core.charts import LABELLED, Batch, batches, dead_letters_by_reason, seconds_by_events, throughput_by_batch
 
 COUNTS = {"TOMBSTONE": 3, "MALFORMED": 1200, "CONSTRAINT": 3}
 DONE = [Batch(4, 20_000, 2.0), Batch(5, 20_000, 1.6), Batch(6, 500, 0.5)]
+MEASURED = {"whole": [(1000, 4.0), (2000, 8.0)], "from a snapshot": [(2100, 3.5), (1100, 3.0)]}
 
 
 def bars(axes: Axes) -> BarContainer:
@@ -113,7 +115,48 @@ def test_a_batch_of_no_time_has_no_rate(seconds: float, rate: float) -> None:
     assert Batch(0, 100, seconds).rate == rate
 
 
-@pytest.mark.parametrize("figure", [dead_letters_by_reason(COUNTS), throughput_by_batch(DONE)])
+def test_each_kind_of_replay_is_a_line_from_few_events_to_many() -> None:
+    (axes,) = seconds_by_events(MEASURED).axes
+    found = [[tuple(point) for point in line.get_xydata()] for line in axes.get_lines()]
+    assert found == [[(1000, 4), (2000, 8)], [(1100, 3), (2100, 3.5)]]
+
+
+def test_a_line_has_its_name_at_its_end_in_its_colour() -> None:
+    (axes,) = seconds_by_events(MEASURED).axes
+    colours = {line.get_color() for line in axes.get_lines()}
+    names = {text.get_text(): (text.xy, text.get_color()) for text in axes.texts if isinstance(text, Annotation)}
+    assert {name: place for name, (place, _) in names.items()} == {"whole": (2000, 8), "from a snapshot": (2100, 3.5)}
+    assert {colour for _, colour in names.values()} == colours
+    assert len(colours) == 2
+
+
+def test_names_of_lines_that_end_together_stand_apart() -> None:
+    figure = seconds_by_events({"a": [(10, 5.0)], "b": [(10, 5.0)], "c": [(10, 4.99)]})
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    boxes = sorted((text.get_window_extent() for text in axes.texts), key=lambda box: box.y0)
+    assert [text.get_text() for text in sorted(axes.texts, key=lambda text: text.xy[1])] == ["c", "a", "b"]
+    assert all(lower.y1 <= upper.y0 for lower, upper in zip(boxes, boxes[1:]))
+
+
+def test_seconds_are_seen_from_nothing_on_and_say_of_what_they_are() -> None:
+    (axes,) = seconds_by_events(MEASURED).axes
+    assert (axes.get_xlim()[0], axes.get_ylim()[0]) == (0, 0)
+    assert axes.get_xlim()[1] > 2100
+    assert axes.get_ylim()[1] > 8
+    assert axes.get_title() == "Seconds of a replay, by events in the log"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("events in the log", "seconds")
+
+
+@pytest.mark.parametrize("measured", [{}, {"whole": []}])
+def test_a_chart_of_no_replays_says_so(measured: dict[str, list[tuple[int, float]]]) -> None:
+    figure = seconds_by_events(measured)
+    assert (words(figure), [axes.axison for axes in figure.axes]) == (["no replays"], [False])
+
+
+@pytest.mark.parametrize(
+    "figure", [dead_letters_by_reason(COUNTS), throughput_by_batch(DONE), seconds_by_events(MEASURED)]
+)
 def test_a_figure_can_be_drawn(figure: Figure) -> None:
     figure.draw_without_rendering()
 
