@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,6 +31,7 @@ Stream = Annotated[str | None, typer.Option("--stream", metavar="ID", help="Only
 Kind = Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only this type of event.")]
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")]
 REPLAY = "event_replay"
+POINT = "a version of the log's table, or a time of recording, RFC 3339 with a zone"
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,29 @@ def stream_history(
         _out().print(event_text.timeline(stream, found), end="")
 
 
+@app.command()
+def diff(
+    at: Annotated[list[str], typer.Option("--at", metavar="POINT", help=f"Twice; {POINT}.")],
+    job: Job = REPLAY,
+    stream: Stream = None,
+    config: Config = None,
+    env: Env = None,
+    sets: Sets = None,
+) -> None:
+    """Print how the states differ between two points of the log; exit 1 where they do."""
+    if len(at) != 2:
+        raise ConfigError(Problem("--at", " ".join(at), f"twice; {POINT}", "command line"))
+    with opened(job, Asked(config, env, sets or ())) as here:
+        from jobs.core.events import comparing
+
+        then, now = (_states(here, point, stream) for point in at)
+        found = comparing.difference(then, now)
+        sides = (at[0], at[1])
+        kinds = {"here": f"only at {at[0]}", "there": f"only at {at[1]}", "changed": "changed"}
+        _out().print(comparing.as_text(found, *sides, sides, kinds))
+    raise typer.Exit(0 if found.is_none else 1)
+
+
 @contextmanager
 def opened(job: str, asked: Asked) -> Iterator[Opened]:
     """Raises ConfigError, and DependencyMissing where there is no log."""
@@ -109,6 +133,22 @@ def opened(job: str, asked: Asked) -> Iterator[Opened]:
     with spark_for(config, "events") as spark:
         version = pinned_log.newest(spark, config.log.path)
         yield Opened(spark, config, pinned_log.PinnedLog(spark, config.log.path, version))
+
+
+def _states(here: Opened, point: str, stream: str | None) -> DataFrame:
+    """STATE at a point. Raises ConfigError."""
+    from jobs.core.events import folding, pinned_log, replay_options
+    from jobs.core.events.bounds import Bounds, selected
+
+    log, bounds = here.log, Bounds(streams=(stream,) if stream else ())
+    if point.isdecimal() and int(point) > log.version:
+        allowed = f"{POINT}; the log is at version {log.version}"
+        raise ConfigError(Problem("--at", point, allowed, "command line"))
+    if point.isdecimal():
+        log = pinned_log.PinnedLog(here.spark, log.path, int(point))
+    else:
+        bounds = replace(bounds, until_time=replay_options.moment("--at", point))
+    return folding.states(here.config.projection.partials(selected(log.events(), bounds), None))
 
 
 def _events(here: Opened, stream: str | None, kind: str | None) -> DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame
@@ -50,18 +51,24 @@ def difference(here: DataFrame, there: DataFrame | None) -> Difference:
     return Difference({kind: counts[kind] for kind in KINDS if kind in counts}, rows, _columns(here, live))
 
 
-def as_text(found: Difference, replay: str, live: str) -> RenderableType:
+def as_text(
+    found: Difference,
+    replay: str,
+    live: str,
+    sides: tuple[str, str] = ("replay", "live"),
+    kinds: Mapping[str, str] = KINDS,
+) -> RenderableType:
     """For a terminal."""
     if found.is_none:
         return f"{replay} and {live} are equal"
-    head = [f"streams {KINDS[kind]}: {count:,}" for kind, count in found.counts.items()]
+    head = [f"streams {kinds[kind]}: {count:,}" for kind, count in found.counts.items()]
     odd = [f"columns that differ: {', '.join(found.columns)}"] if found.columns else []
     table = Table(title=f"{replay} against {live}", title_justify="left")
-    for name in ("stream", "", "column", "replay", "live"):
+    for name in ("stream", "", "column", *sides):
         table.add_column(name, overflow="fold")
     for row in found.rows:
         for number, (column, here, there) in enumerate(row.columns or [("", None, None)]):
-            who = (row.stream_id, KINDS[row.kind]) if number == 0 else ("", "")
+            who = (row.stream_id, kinds[row.kind]) if number == 0 else ("", "")
             table.add_row(*map(Text, (*who, column, _shown(here), _shown(there))))
     more = sum(found.counts.values()) - len(found.rows)
     end = [f"... and {more:,} streams more"] if more else []

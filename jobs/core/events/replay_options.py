@@ -41,8 +41,8 @@ def bounds(given: argparse.Namespace) -> Bounds:
         allowed = "only with --into or --dry-run: what some types come to is not the state of a stream"
         raise _wrong("--type", given.type[0], allowed)
     made = Bounds(
-        _moment("--until-time", given.until_time),
-        _moment("--until-event-time", given.until_event_time),
+        moment("--until-time", given.until_time),
+        moment("--until-event-time", given.until_event_time),
         _read("--until-version", given.until_version, _version, "a version: 1, 2, ..."),
         tuple(sorted(_read("--until-offset", text, _position, OFFSET) for text in given.until_offset)),
         tuple(sorted(set(given.stream))),
@@ -55,7 +55,8 @@ def bounds(given: argparse.Namespace) -> Bounds:
     return made
 
 
-def _moment(option: str, text: str | None) -> datetime | None:
+def moment(option: str, text: str | None) -> datetime | None:
+    """Raises ConfigError for a time without a zone, and for what is none."""
     found: datetime | None = _read(option, text, datetime.fromisoformat, TIME)
     if found is not None and found.tzinfo is None:
         raise _wrong(option, str(text), TIME)

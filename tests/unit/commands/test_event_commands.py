@@ -127,6 +127,36 @@ def test_events_are_listed_by_stream_or_by_time(run: Run) -> None:
     assert run("tail", "--stream", "u2", "--limit", "5")[1].count("u2") == 1
 
 
+def test_states_at_two_points_are_compared(run: Run) -> None:
+    code, said = run("diff", "--at", "2026-01-05T10:00:30Z", "--at", "2026-01-05T10:02:30Z")
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said.splitlines() if line.startswith("│")]
+    assert (code, said.splitlines()[0]) == (1, "streams only at 2026-01-05T10:02:30Z: 1")
+    assert cells == [
+        ["u1", "changed", "stream_version", "1", "2"],
+        ["", "", "plan", '"free"', '"pro"'],
+        ["u2", "only at 2026-01-05T10:02:30Z", "stream_version", "null", "1"],
+        ["", "", "name", "null", '"Bo"'],
+    ]
+    assert run("diff", "--at", "0", "--at", "0", "--stream", "u1") == (0, "0 and 0 are equal\n")
+
+
+@pytest.mark.parametrize(
+    ("points", "allowed"),
+    [
+        (["0"], "--at = 0: twice; a version of the log's table"),
+        (
+            ["0", "7"],
+            "--at = 7: a version of the log's table, or a time of recording, RFC 3339 with a zone; the log is at version 0",
+        ),
+        (["0", "noon"], "--at = noon: RFC 3339, with a zone"),
+    ],
+)
+def test_a_point_is_a_version_or_a_time(run: Run, points: list[str], allowed: str) -> None:
+    code, said = run("diff", *(word for point in points for word in ("--at", point)))
+    assert code == 2
+    assert allowed in said
+
+
 def test_what_is_not_there_is_named(run: Run) -> None:
     code, said = run("history", "u9")
     assert (code, said) == (2, "ConfigError: command line: STREAM = u9: a stream of which the log has events\n")
