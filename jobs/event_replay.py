@@ -8,10 +8,12 @@ Delivery   exactly once  the states replace those that were there in one commit;
                          repeat it
 State      work          a build beside the live table, checked against the log before it is swapped, then dropped
            snapshots     what all events came to, so that --from-snapshot folds only those of the files that were added since
+Follows    with --follow the table is kept at the log's end, a step of `follow.every` behind it: each step is one commit, and
+           the table is what a replay of the whole log would give
 Choose     states have to be made anew: a fold that had a fault, a new one, a look at what was so at a time or version
 Run        spark-submit jobs/event_replay.py --env local [--until-time T] [--until-event-time T] [--until-version N]
            [--until-offset TOPIC/PARTITION/OFFSET] [--stream ID] [--type TYPE] [--skip-events FILE] [--into PATH]
-           [--from-snapshot] [--dry-run]
+           [--from-snapshot] [--dry-run] [--follow]
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from jobs.core.connections import Findings, LeaseLimits, Settings
 from jobs.core.errors import ConfigError, Problem
 from jobs.core.events import comparing, projection, replay_options
 from jobs.core.events.folds import Fold
+from jobs.core.events.following import Follower
 from jobs.core.events.projection import Evolve, Module, Projection
 from jobs.core.events.rebuilding import Rebuild, Request
 from jobs.core.files import keep_private
@@ -40,7 +43,8 @@ from jobs.core.lease_files import FileRegister
 from jobs.core.overlaps import overlap
 from jobs.core.problems import Finding
 from jobs.core.run_config import RunConfig
-from jobs.core.values import Count, DataPath
+from jobs.core.runner import EndBetweenBatches
+from jobs.core.values import Count, DataPath, Duration
 
 
 class Place(Settings):
@@ -54,6 +58,12 @@ class Snapshots(Settings):
     every: Count  # events since the last one, and a replay of all writes the next
 
 
+class Follow(Settings):
+    """How a replay with --follow goes on."""
+
+    every: Duration = Duration("5s")
+
+
 class Config(RunConfig):
     """conf/event_replay.yaml. Exactly one of fold and evolve."""
 
@@ -65,6 +75,7 @@ class Config(RunConfig):
     into: Place
     work: Place
     snapshots: Snapshots | None = None
+    follow: Follow = Follow()
     lease: LeaseLimits = LeaseLimits()
 
     @property
@@ -107,6 +118,7 @@ def request(config: Config, given: argparse.Namespace) -> Request:
         given.from_snapshot,
         kept.path if kept else None,
         kept.every if kept else None,
+        config.follow.every.seconds_total if given.follow else None,
     )
 
 
@@ -117,6 +129,8 @@ def start(spark: SparkSession, config: Config, wanted: Request) -> int:
         keep_private(spark, [wanted.work, *([] if wanted.dry_run else written)])
         lease = leases.take(FileRegister(spark, f"{wanted.work}/_lease"), config.job, this(utc_now()), config.lease)
         try:
+            if wanted.follow_s is not None:
+                return follow(spark, config, Follower(spark, wanted, lease), wanted.follow_s)
             rebuild = Rebuild(spark, wanted, lease)
             return compare(rebuild) if wanted.dry_run else replay(rebuild)
         finally:
@@ -125,6 +139,17 @@ def start(spark: SparkSession, config: Config, wanted: Request) -> int:
 
 def replay(rebuild: Rebuild) -> int:
     rebuild.run()
+    return 0
+
+
+def follow(spark: SparkSession, config: Config, follower: Follower, every_s: float) -> int:
+    """Until a signal asks it to end."""
+    hook = EndBetweenBatches(follower, config.stop_within)
+    hook.install(spark)
+    try:
+        follower.run(every_s)
+    finally:
+        hook.done()
     return 0
 
 

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Protocol, TypeVar, get_args
 
 from py4j.protocol import Py4JError
 from pyspark.java_gateway import ensure_callback_server_started
@@ -129,6 +129,11 @@ def _stream(spark: SparkSession, start: Callable[[SparkSession, ConfigT], Runnin
         stop_quietly(spark)
 
 
+class Stoppable(Protocol):
+    def request_stop(self) -> None:
+        """Asks for an end where nothing is left half done; returns at once."""
+
+
 class EndBetweenBatches:
     """The first signal, to this process or to the JVM that spark-submit made of it, asks the job to end between batches.
 
@@ -138,7 +143,7 @@ class EndBetweenBatches:
     class Java:
         implements = ("sun.misc.SignalHandler",)
 
-    def __init__(self, running: Running, limit: Duration) -> None:
+    def __init__(self, running: Stoppable, limit: Duration) -> None:
         self._running, self._limit = running, limit
         self._heard: Counter[str] = Counter()
         self._before: list[tuple[Any, Any]] = []  # the JVM's own signals and handlers

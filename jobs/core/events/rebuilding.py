@@ -57,6 +57,7 @@ class Request:
     from_snapshot: bool = False
     snapshots: str | None = None
     every: int | None = None  # events since the last snapshot
+    follow_s: float | None = None  # seconds from one look at the log to the next; None: to the end, once
 
     def told(self) -> dict[str, Any]:
         bounds, fold = self.bounds.told(), self.projection.fingerprint
@@ -148,7 +149,9 @@ class Rebuild:
     def swap(self, pin: Pinned, found: verdicts.Counts) -> None:
         """One commit, or none where it is there already. Raises LeaseLost, ReplayRefused."""
         into = self.request.into
-        told = {**self.request.told(), "log_version": pin.log_version, "replay_id": pin.replay_id, "run": pin.run}
+        log_id = delta_log.table_id(self._spark, self.request.log)
+        told = {**self.request.told(), "log_id": log_id, "log_version": pin.log_version}
+        told |= {"replay_id": pin.replay_id, "run": pin.run}
         said = json.dumps({**told, "events": found.events, "streams": found.streams}, sort_keys=True)
         if self._lease:
             self._lease.confirm()

@@ -27,6 +27,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--skip-events", type=Path, metavar="FILE", help="a list of events to leave out, with reasons")
     own.add_argument("--into", metavar="PATH", help="another table than the config's into.path")
     own.add_argument("--from-snapshot", action="store_true", help="only what came after the newest snapshot")
+    own.add_argument("--follow", action="store_true", help="go on with what the log gets, until it is asked to end")
     own.add_argument("--dry-run", action="store_true", help="compare with the live table, print, and change nothing")
 
 
@@ -52,6 +53,10 @@ def bounds(given: argparse.Namespace) -> Bounds:
     if given.from_snapshot and made.told().keys() - {"streams"}:
         allowed = "with no bound but --stream: a snapshot covers all that the log had"
         raise _wrong("--from-snapshot", "", allowed)
+    if given.follow and (made.told() or given.from_snapshot or given.dry_run):
+        raise _wrong(
+            "--follow", "", "with no bound, and without --from-snapshot and --dry-run: it follows all of the log"
+        )
     return made
 
 

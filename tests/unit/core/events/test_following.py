@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _histories import histories, rows
+from _replays import FOLD as USERS_FOLD
+from _replays import LOG, OUT, USERS, USERS_NOW, Place, event
+from chispa import assert_df_equality
+from delta.tables import DeltaTable
+from hypothesis import given
+from hypothesis import strategies as st
+from pyspark.sql import SparkSession
+from test_replays_agree import FEW, FOLD, FOLDS, append, states
+
+from jobs.core.errors import EventFailed
+from jobs.core.events import projection
+from jobs.core.events.folds import Fold
+from jobs.core.events.following import Follower
+from jobs.core.events.projection import Projection
+from jobs.core.events.rebuilding import Rebuild, Request
+
+
+@pytest.fixture
+def place(spark: SparkSession, tmp_path: Path) -> Place:
+    return Place(spark, tmp_path)
+
+
+def steps(place: Place, **changes: Any) -> list[tuple[str, int]]:
+    """What a follower of this request commits in one step: by which operation, up to which version of the log."""
+    request = replace(place.request, **changes)
+    table = DeltaTable.forPath(place.spark, request.into) if Path(request.into, "_delta_log").exists() else None
+    before = table.history(1).collect()[0]["version"] if table else -1
+    Follower(place.spark, request).step()
+    commits = DeltaTable.forPath(place.spark, request.into).history().orderBy("version").collect()
+    told = [(one["version"], one["operation"], json.loads(one["userMetadata"] or "{}")) for one in commits]
+    return [(operation, said["log_version"]) for version, operation, said in told if version > before]
+
+
+def test_a_table_follows_its_log(place: Place) -> None:
+    place.log(*LOG[:2])
+    assert steps(place) == [("WRITE", 0)]
+    assert steps(place) == []
+    place.log(*LOG[2:4])
+    place.log(LOG[4])
+    assert steps(place) == [("MERGE", 2)]
+    assert_df_equality(place.live(), place.spark.createDataFrame(USERS_NOW, OUT), ignore_row_order=True)
+    place.log(event("u2", 3, "updated", {"name": "Bob"}, 6), event("u3", 2, "deleted", {}, 7))
+    assert steps(place) == [("MERGE", 3)]
+    expected = [("u1", 2, "u1", "Anna"), ("u2", 3, None, "Bob")]
+    assert_df_equality(place.live(), place.spark.createDataFrame(expected, OUT), ignore_row_order=True)
+
+
+def test_what_only_orders_rows_anew_changes_nothing(place: Place) -> None:
+    place.log(*LOG[:2])
+    place.log(*LOG[2:])
+    steps(place)
+    for path in (place.request.log, place.request.into):
+        place.spark.sql(f"OPTIMIZE delta.`{path}`")
+    assert steps(place) == [("MERGE", 2)]
+    assert steps(place) == []
+    assert_df_equality(place.live(), place.spark.createDataFrame(USERS_NOW, OUT), ignore_row_order=True)
+
+
+def test_a_whole_replay_comes_first_where_the_table_is_not_known_to_be_at_a_version(place: Place) -> None:
+    place.log(*LOG[:2])
+    steps(place)
+    place.log(*LOG[2:])
+    place.spark.sql(f"DELETE FROM delta.`{place.request.into}` WHERE stream_id = 'u2'")
+    assert steps(place) == [("WRITE", 1)], "somebody else has written to it"
+    other = replace(USERS, fingerprint="another")
+    assert steps(place, projection=other) == [("WRITE", 1)]
+    assert steps(place, projection=other) == []
+    assert steps(place) == [("WRITE", 1)]
+    assert_df_equality(place.live(), place.spark.createDataFrame(USERS_NOW, OUT), ignore_row_order=True)
+
+
+def test_a_step_that_another_has_taken_changes_nothing(place: Place) -> None:
+    """As of one that stood still with its step worked out, and goes on when its successor is past it."""
+    place.log(*LOG[:2])
+    steps(place)
+    late = Follower(place.spark, place.request)
+    place.log(*LOG[2:])
+    stood = place.spark.read.format("delta").option("versionAsOf", 0).load(place.request.log)
+    steps(place)
+    late._merge(stood, 1)
+    assert_df_equality(place.live(), place.spark.createDataFrame(USERS_NOW, OUT), ignore_row_order=True)
+    assert steps(place) == []
+
+
+def test_an_event_that_the_fold_does_not_take_ends_it_and_changes_nothing(place: Place) -> None:
+    strict = projection.declared(Fold.model_validate(USERS_FOLD), None, "reject")
+    place.log(*LOG)
+    steps(place, projection=strict)
+    place.log(event("u1", 3, "updated", {"name": "A"}, 6), event("u1", 4, "seen", {}, 7))
+    with pytest.raises(EventFailed, match="stream u1, version 4"):
+        steps(place, projection=strict)
+    assert_df_equality(place.live(), place.spark.createDataFrame(USERS_NOW, OUT), ignore_row_order=True)
+
+
+def test_asked_to_stop_it_ends_between_steps(place: Place) -> None:
+    place.log(*LOG)
+    follower = Follower(place.spark, place.request)
+    follower.request_stop()
+    follower.run(60)
+    assert not Path(place.request.into).exists()
+
+
+GIVEN = histories(
+    [*FOLD.events, "other"],
+    {"name": st.sampled_from(["", "a", "null"]), "logins": st.integers(0, 3), "tag": st.sampled_from(["x", "y"])},
+)
+
+
+@pytest.mark.parametrize("fold", FOLDS, ids=["declared", "python"])
+@FEW
+@given(history=GIVEN, cuts=st.tuples(st.integers(1, 4), st.integers(4, 8)))
+def test_it_comes_to_what_a_whole_replay_gives(
+    spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, fold: Projection, history: Any, cuts: tuple[int, int]
+) -> None:
+    folder = tmp_path_factory.mktemp("followed")
+    request = Request("j", f"{folder}/log", f"{folder}/followed", f"{folder}/work", fold)
+    first, second = cuts
+    for part in (rows(history, last=first), rows(history, first + 1, second), rows(history, second + 1)):
+        append(spark, request.log, part)
+        Follower(spark, request).step()
+    Rebuild(spark, replace(request, into=f"{folder}/whole")).run()
+    assert states(spark, request.into) == states(spark, f"{folder}/whole")
