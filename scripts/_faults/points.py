@@ -25,6 +25,7 @@ from pyspark.sql import DataFrame
 
 from jobs.core import dead_letters
 from jobs.core.batch import MicroBatch
+from jobs.core.events.following import Follower
 from jobs.core.events.heads import Heads
 from jobs.core.events.rebuilding import Rebuild
 from jobs.core.events.snapshots import Snapshots
@@ -70,6 +71,7 @@ POINTS = {
     "replay_building": [Place(Rebuild, "build", after=True)],
     "replay_built": [Place(Rebuild, "built", after=True)],
     "replay_swapped": [Place(Rebuild, "swap", after=True)],
+    "follow_folded": [Place(Follower, "_committing")],
     "in_snapshot": [Place(Snapshots, "_forget_all_but")],
     "in_swap": [Place(ReferenceTable, "_load", after=True, when=lambda table, *_: hasattr(table, "_current"))],
 }

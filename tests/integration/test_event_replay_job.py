@@ -106,6 +106,26 @@ def test_a_kill_at_each_point_and_a_start_that_goes_on(replay: Replay, holds: An
     assert (replay.commits(), replay.left()) == ([0, 1, 2], [])
 
 
+def test_it_follows_a_log_through_a_kill_until_it_is_asked_to_end(replay: Replay, holds: Any) -> None:
+    def at(version: int) -> Callable[[], bool]:
+        return lambda: (replay.folder / "into" / "_delta_log").exists() and replay.commits()[-1] == version
+
+    first = replay.start("--follow", "--set", "follow.every=100ms")
+    first.until(at(0), "the table at version 0 of the log")
+    replay.log(event("u1", 2, "updated", "Anna"))
+    first.until(at(1), "the table at version 1")
+    first.arm("follow_folded", "kill")
+    replay.log(event("u3", 1, "created", "Cy"))
+    assert first.wait() == -9
+    holds(*NEW)
+    second = replay.start("--follow", "--set", "follow.every=100ms")
+    second.until(at(2), "the table at version 2")
+    second.terminate()
+    assert second.wait() == 0, second.said[-4000:]
+    holds(*NEW, ("u3", 1, "Cy"))
+    assert replay.commits() == [0, 1, 2]
+
+
 def test_what_is_wrong_decides_the_exit_code(replay: Replay, holds: Any) -> None:
     assert "--until-time = today: RFC 3339" in replay.ends(2, "--until-time", "today")
     assert "streams only in the replay: 2" in replay.ends(1, "--dry-run")

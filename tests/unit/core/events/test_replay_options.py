@@ -49,6 +49,9 @@ def test_every_bound_is_read(folder: Path) -> None:
         (["--until-offset", "t/0"], "--until-offset = t/0: TOPIC/PARTITION/OFFSET"),
         (["--until-offset", "t/0/x"], "TOPIC/PARTITION/OFFSET"),
         (["--type", "made"], "--type = made: only with --into or --dry-run"),
+        (["--follow", "--dry-run"], "--follow: with no bound"),
+        (["--follow", "--from-snapshot"], "--follow: with no bound"),
+        (["--follow", "--until-version", "3"], "--follow: with no bound"),
     ],
 )
 def test_what_makes_no_sense_is_refused(argv: list[str], said: str) -> None:
