@@ -19,7 +19,7 @@ from pyspark.sql.streaming import StreamingQuery
 from jobs.core import logs
 from jobs.core.batch import MicroBatch
 from jobs.core.causes import Namer
-from jobs.core.errors import StoppedWaiting
+from jobs.core.errors import LeaseLost, StoppedWaiting
 from jobs.core.guard import Guard
 from jobs.core.lease import Lease
 from jobs.core.retry import is_transient
@@ -105,6 +105,7 @@ class Running:
         """Whether the query was started again: between batches, the source was away for longer than Spark waits."""
         if self._stopping.is_set() and self._failure is None:  # a batch that did not begin, as the job is to end
             return False
+        self._failure = self._failure or self._lost()
         cause = self._failure or self._named(failure)
         if self._failure is not None or not is_transient(cause):
             self._failure = cause
@@ -114,6 +115,16 @@ class Running:
             self.batch.in_doubt = True
             self.query = self._again()
         return True
+
+    def _lost(self) -> LeaseLost | None:
+        """What Spark sees of an instance that has taken over is only that its log was written to."""
+        try:
+            self._lease.confirm()
+        except LeaseLost as lost:
+            return lost
+        except Exception:
+            log.debug("who has the lease could not be found out", exc_info=True)
+        return None
 
     def _finish(self) -> None:
         self._stopping.set()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pyspark.errors import StreamingQueryException
 
-from jobs.core.errors import Loss, SourceLost, StoppedWaiting
+from jobs.core.errors import LeaseLost, Loss, SourceLost, StoppedWaiting
 from jobs.core.running import Running
 
 
@@ -27,7 +27,11 @@ class Query:
 
 
 def started(
-    causes: list[Exception | None], named: Any = lambda failure: failure, stops: bool = False, asked: bool = False
+    causes: list[Exception | None],
+    named: Any = lambda failure: failure,
+    stops: bool = False,
+    asked: bool = False,
+    confirm: Callable[[], None] = lambda: None,
 ) -> Any:
     """A job whose queries end one after the other; `waited` has what was waited for in between."""
     waited: list[str] = []
@@ -43,7 +47,7 @@ def started(
         batch=SimpleNamespace(in_doubt=False), guard=SimpleNamespace(give_up=give_up), watch=SimpleNamespace()
     )
     parts.watch.start, parts.watch.stop = lambda stopping: None, lambda: None
-    lease: Any = SimpleNamespace(give_back=lambda: None)
+    lease: Any = SimpleNamespace(give_back=lambda: None, confirm=confirm)
     running = Running(parts.batch, lease, lambda stopping: parts.guard, parts.watch, [], named=named)
     writer = SimpleNamespace(start=lambda: next(queries))
     running.begin(SimpleNamespace(foreachBatch=lambda run: writer))
@@ -80,3 +84,23 @@ def test_what_has_a_better_name_ends_the_job_under_it() -> None:
     with pytest.raises(SourceLost):
         job.running.wait(10)
     assert job.waited == []
+
+
+@pytest.mark.parametrize("cause", [TimeoutError("away"), ValueError("concurrent update to the log")])
+def test_whatever_spark_says_another_instance_is_the_reason_where_there_is_one(cause: Exception) -> None:
+    def confirm() -> None:
+        raise LeaseLost("j", "the register", "somebody")
+
+    job = started([cause], lambda failure: ValueError("not asked"), confirm=confirm)
+    with pytest.raises(LeaseLost, match="taken over by somebody"):
+        job.running.wait(10)
+    assert job.waited == []
+
+
+def test_a_register_that_is_away_hides_no_failure() -> None:
+    def confirm() -> None:
+        raise OSError("the register is away")
+
+    job = started([ValueError("odd")], confirm=confirm)
+    with pytest.raises(StreamingQueryException, match="the query failed"):
+        job.running.wait(10)
