@@ -91,7 +91,7 @@ def test_whatever_spark_says_another_instance_is_the_reason_where_there_is_one(c
     def confirm() -> None:
         raise LeaseLost("j", "the register", "somebody")
 
-    job = started([cause], lambda failure: ValueError("not asked"), confirm=confirm)
+    job = started([cause], confirm=confirm)
     with pytest.raises(LeaseLost, match="taken over by somebody"):
         job.running.wait(10)
     assert job.waited == []
