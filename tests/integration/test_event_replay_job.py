@@ -108,7 +108,8 @@ def test_a_kill_at_each_point_and_a_start_that_goes_on(replay: Replay, holds: An
 
 def test_it_follows_a_log_through_a_kill_until_it_is_asked_to_end(replay: Replay, holds: Any) -> None:
     def at(version: int) -> Callable[[], bool]:
-        return lambda: (replay.folder / "into" / "_delta_log").exists() and replay.commits()[-1] == version
+        made = replay.folder / "into" / "_delta_log" / f"{0:020d}.json"
+        return lambda: made.exists() and replay.commits()[-1] == version
 
     first = replay.start("--follow", "--set", "follow.every=100ms")
     first.until(at(0), "the table at version 0 of the log")
