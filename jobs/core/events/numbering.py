@@ -19,7 +19,8 @@ from jobs.core.classify import REJECTION, TECHNICAL
 from jobs.core.decode import HEADERS
 from jobs.core.decode_scalars import now_micros
 from jobs.core.events import envelope
-from jobs.core.events.heads import Heads, Known, keyed
+from jobs.core.events.head_files import Known
+from jobs.core.events.heads import Heads, keyed
 from jobs.core.events.reading import TEXTS
 from jobs.core.events.versions import JUDGED_BY, Gaps, Judge
 from jobs.core.sources import COORDINATES

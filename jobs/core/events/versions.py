@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.core.events import keyset
-from jobs.core.events.heads import Known, digests
+from jobs.core.events.head_files import Known, digests
 from jobs.core.events.keyset import Keys, Numbers, Words
 from jobs.core.reasons import Reason
 

@@ -1,37 +1,19 @@
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
+from _event_log import append
 from pyspark.sql import SparkSession
 
-from jobs.core.errors import ConfigError, LedgerMismatch
-from jobs.core.events import heads, keyset
-from jobs.core.events.envelope import EVENT
+from jobs.core.errors import LedgerMismatch
+from jobs.core.events import keyset
 from jobs.core.events.eventlog import EventLog
-from jobs.core.events.heads import Heads, Known, Level, keyed, local, split
+from jobs.core.events.head_files import Known
+from jobs.core.events.heads import Heads, Level, keyed, split
 
-AT = datetime(2026, 1, 5, 10, tzinfo=timezone.utc)
 COLUMNS = "stream_id STRING, event_id STRING"
-
-
-@pytest.fixture
-def log(spark: SparkSession, tmp_path: Path) -> EventLog:
-    made = EventLog(spark, str(tmp_path / "log"))
-    made.make()
-    return made
-
-
-def append(spark: SparkSession, log: EventLog, *events: tuple[str, int, str]) -> None:
-    """Stream, version and id; the rest is alike."""
-    rows = [
-        (stream, version, event_id, "e", 1, "{}", {}, AT, AT, "t", 0, number)
-        for number, (stream, version, event_id) in enumerate(events)
-    ]
-    spark.createDataFrame(rows, EVENT).write.format("delta").mode("append").save(log.path)
 
 
 def found(spark: SparkSession, known: Known, *events: tuple[str, str]) -> list[tuple[int, int]]:
@@ -115,16 +97,6 @@ def test_a_log_whose_files_are_gone_is_read_whole(
     assert "made from all of it" in made_anew(spark, log, caplog)
 
 
-def test_an_optimize_adds_nothing(spark: SparkSession, log: EventLog) -> None:
-    append(spark, log, ("a", 1, "1"))
-    append(spark, log, ("b", 1, "1"))
-    before = log.version()
-    spark.sql(f"OPTIMIZE delta.`{log.path}` FULL")
-    assert log.version() > before
-    added = log.at(log.version()).since(before)
-    assert added is not None and added.count() == 0
-
-
 def test_another_job_is_refused(spark: SparkSession, log: EventLog) -> None:
     Heads(spark, log, "j", 2).known()
     with pytest.raises(LedgerMismatch, match="the log is written by job j; events of another job"):
@@ -149,20 +121,6 @@ def test_files_that_nobody_reads_are_dropped(spark: SparkSession, log: EventLog)
     assert len(names) <= 2 + 4, names
 
 
-def test_a_log_only_grows_and_takes_events_alone(spark: SparkSession, log: EventLog) -> None:
-    append(spark, log, ("a", 1, "1"))
-    with pytest.raises(Exception, match="DELTA_CANNOT_MODIFY_APPEND_ONLY"):
-        spark.sql(f"DELETE FROM delta.`{log.path}`")
-    with pytest.raises(Exception, match="rows_are_events"):
-        append(spark, log, ("a", 0, "2"))
-
-
-def test_a_table_that_may_be_changed_is_no_log(spark: SparkSession, tmp_path: Path) -> None:
-    spark.createDataFrame([], EVENT).write.format("delta").save(str(tmp_path / "t"))
-    with pytest.raises(ConfigError, match="this table may be changed"):
-        EventLog(spark, str(tmp_path / "t")).make()
-
-
 @pytest.mark.parametrize(
     ("sizes", "keys", "stay"),
     [([], 10, 0), ([1000, 100], 10, 2), ([1000, 100, 39], 10, 1), ([1000, 400, 39], 10, 2), ([8], 2, 1), ([7], 2, 0)],
@@ -170,17 +128,3 @@ def test_a_table_that_may_be_changed_is_no_log(spark: SparkSession, tmp_path: Pa
 def test_files_are_written_anew_with_what_is_not_much_smaller(sizes: list[int], keys: int, stay: int) -> None:
     levels = [Level(size, {}) for size in sizes]
     assert split(levels, keys) == (levels[:stay], levels[stay:])
-
-
-def test_digests_are_read_from_a_slice_too() -> None:
-    whole = pa.array([bytes([number]) * 32 for number in range(4)])
-    assert heads.digests(whole.slice(2, 1))[0].tolist() == [int.from_bytes(bytes([2]) * 8, "big")]
-    assert len(heads.digests(whole.slice(4))[0]) == 0
-
-
-@pytest.mark.parametrize(
-    ("uri", "path"),
-    [("file:/a/b", "/a/b"), ("file:///a/b", "/a/b"), ("s3a://b/k", "s3://b/k"), ("hdfs://h:8020/a", "hdfs://h:8020/a")],
-)
-def test_folders_are_named_as_pyarrow_does(uri: str, path: str) -> None:
-    assert local(uri) == path

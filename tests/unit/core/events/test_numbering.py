@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from jobs.core.decode import decode, decoded_schema
 from jobs.core.events import reading
 from jobs.core.events.envelope import event_id_at
-from jobs.core.events.heads import Known
+from jobs.core.events.head_files import Known
 from jobs.core.events.numbering import numbered
 
 NOW = datetime(2026, 1, 5, 12, 0, 0, 5, tzinfo=timezone.utc)

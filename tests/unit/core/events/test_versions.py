@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.core.events.heads import Known
+from jobs.core.events.head_files import Known
 from jobs.core.events.versions import Gaps, Judge, verdict_on
 from jobs.core.reasons import Reason
 
