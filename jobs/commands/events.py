@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 from rich.console import Console
@@ -20,7 +20,7 @@ from jobs.commands.options import AsJson, Config, Env, Sets, spark_for
 from jobs.core.errors import ConfigError, Problem
 
 if TYPE_CHECKING:  # it comes with Spark, which takes a while
-    from pyspark.sql import DataFrame, Row, SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
     from jobs import event_replay
     from jobs.core.events.pinned_log import PinnedLog
@@ -32,6 +32,14 @@ Kind = Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only t
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")]
 REPLAY = "event_replay"
 POINT = "a version of the log's table, or a time of recording, RFC 3339 with a zone"
+
+
+class Wanted(NamedTuple):
+    """Which events, and how many of them."""
+
+    stream: str | None
+    kind: str | None
+    limit: int
 
 
 @dataclass(frozen=True)
@@ -55,10 +63,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Print the first events, stream by stream."""
-    with opened(job, Asked(config, env, sets or ())) as here:
-        from jobs.core.events import history
-
-        _print(history.oldest(_events(here, stream, kind), limit), as_json)
+    _listed("oldest", job, Asked(config, env, sets or ()), Wanted(stream, kind, limit), as_json)
 
 
 @app.command()
@@ -73,10 +78,7 @@ def tail(
     as_json: AsJson = False,
 ) -> None:
     """Print the events that were recorded last."""
-    with opened(job, Asked(config, env, sets or ())) as here:
-        from jobs.core.events import history
-
-        _print(history.newest(_events(here, stream, kind), limit), as_json)
+    _listed("newest", job, Asked(config, env, sets or ()), Wanted(stream, kind, limit), as_json)
 
 
 @app.command("history")
@@ -157,7 +159,11 @@ def _events(here: Opened, stream: str | None, kind: str | None) -> DataFrame:
     return here.log.events().filter(history.within(stream, kind))
 
 
-def _print(events: list[Row], as_json: bool) -> None:
+def _listed(order: Literal["oldest", "newest"], job: str, asked: Asked, wanted: Wanted, as_json: bool) -> None:
+    with opened(job, asked) as here:
+        from jobs.core.events import history
+
+        events = getattr(history, order)(_events(here, wanted.stream, wanted.kind), wanted.limit)
     if not as_json:
         return _out().print(event_text.table(events))
     for event in events:
