@@ -61,7 +61,7 @@ class Follower:
         if new is None:
             Rebuild(self._spark, self.request, self._lease).run()
         elif at != newest:
-            self._merge(new, newest)
+            self._merge(new.events, newest)
 
     def position(self) -> int | None:
         """The version of the log that the table is at; None where that is not known."""

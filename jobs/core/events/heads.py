@@ -27,6 +27,7 @@ from jobs.core.errors import LedgerMismatch
 from jobs.core.events import head_files
 from jobs.core.events.eventlog import EventLog
 from jobs.core.events.head_files import Known
+from jobs.core.events.pinned_log import Added
 from jobs.core.files import Folder
 
 FOLDER = "_heads"  # in the log's folder, which readers and VACUUM pass over
@@ -89,10 +90,11 @@ class Heads:
         new = log_now.since(known.version) if known else None
         if known is None or new is None:
             known = Manifest(self._job, self._log.table_id(), -1, self._buckets)
-            new = log_now.events()
+            new = Added(log_now.events(), None)
             log.info("heads of %s are made from all of it, version %d", self._log.path, version)
-        kept, merged = split(known.levels, 2 * new.count())
-        made = Manifest(known.job, known.table_id, version, known.buckets, [*kept, self._written(new, merged)])
+        rows = new.events.count() if new.rows is None else new.rows
+        kept, merged = split(known.levels, 2 * rows)
+        made = Manifest(known.job, known.table_id, version, known.buckets, [*kept, self._written(new.events, merged)])
         self._keep(made)
         return made
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from py4j.protocol import Py4JJavaError
@@ -29,6 +29,13 @@ def newest(spark: SparkSession, path: str) -> int:
     if version < 0:
         raise DependencyMissing("event log", path, "there is no Delta table")
     return version
+
+
+class Added(NamedTuple):
+    """What a log got between two versions."""
+
+    events: DataFrame
+    rows: int | None  # by the statistics of its files; None where the table keeps none
 
 
 class PinnedLog:
@@ -59,7 +66,7 @@ class PinnedLog:
             allowed = f"entries for which the log has an event: {have}"
             raise ConfigError(Problem("--skip-events", "", allowed, "command line"))
 
-    def since(self, version: int) -> DataFrame | None:
+    def since(self, version: int) -> Added | None:
         """Events of the files that were added after a version.
 
         None where that cannot be said: commits are no longer there, or one of them has taken rows away. A file that only
@@ -72,7 +79,10 @@ class PinnedLog:
             log.warning("what %s has since version %d cannot be told: %s", self.path, version, words(failure))
             return None
         snapshot = table.getSnapshotAt(self.version, scala.none, scala.none, False)
-        return DataFrame(table.createDataFrame(snapshot, scala.seq(added), False, scala.none), self._spark)
+        events = DataFrame(table.createDataFrame(snapshot, scala.seq(added), False, scala.none), self._spark)
+        counts = [action.numLogicalRecords() for action in added]
+        is_told = all(count.isDefined() for count in counts)
+        return Added(events, sum(int(count.get()) for count in counts) if is_told else None)
 
     def _added(self, table: Any, none: Any, after: int) -> list[Any]:
         """Files, as Delta's own actions have them. Raises Py4JJavaError where a commit is missing, and _Rewritten."""

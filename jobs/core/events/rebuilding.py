@@ -185,10 +185,10 @@ class Rebuild:
         return self._after(pin, self._snapshots, found) if found else None
 
     def _after(self, pin: Pinned, snapshots: Snapshots, snapshot: Snapshot) -> Taken | None:
-        events, bounds = self._log(pin).since(snapshot.log_version), self.request.bounds
-        if events is None:
+        new, bounds = self._log(pin).since(snapshot.log_version), self.request.bounds
+        if new is None:
             return None
-        return Taken(selected(events, bounds), selected(snapshots.partials(snapshot), bounds), snapshot)
+        return Taken(selected(new.events, bounds), selected(snapshots.partials(snapshot), bounds), snapshot)
 
     def _taken(self, pin: Pinned, built: Built) -> Taken:
         """What a build has folded. Raises ReplayRefused where that is gone since."""
