@@ -8,22 +8,27 @@ Delivery   exactly once, and each event id once in its stream, for good: a secon
 Order      within a stream that of topic, partition and offset; versions are 1, 2, 3, ...; no order between streams
 State      heads (core/events/heads.py), a version a stream and a key an event, made from the log and beside it: a batch
            costs what its own events cost, however long the log is
+Erasure    with source.personal the log holds what is about a person sealed, and `patterns events forget` drops the key of
+           one person for good (core/events/sealing.py)
 Choose     events are to be kept and replayed; one job writes one log
 Run        spark-submit jobs/event_append.py --env local
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from jobs.core import runner, stream
 from jobs.core.config import JobConfig, Settings
 from jobs.core.connections import Findings
+from jobs.core.events import sealing
 from jobs.core.events.eventlog import EventLog
 from jobs.core.events.heads import Heads
 from jobs.core.events.numbering import Numbering
+from jobs.core.events.subject_keys import SubjectKeys
 from jobs.core.problems import Finding
 from jobs.core.running import Running
 from jobs.core.values import Count
@@ -57,9 +62,18 @@ def _findings(config: Config) -> Findings:
 def start(spark: SparkSession, config: Config) -> Running:
     """Source -> decode -> number -> log, a batch at a time."""
     assert config.sink.delta, "the config has checked it"
-    log = EventLog(spark, str(config.sink.delta.path))
-    numbering = Numbering(Heads(spark, log, config.job, config.events.buckets), config.events.gaps)
+    log = EventLog(spark, str(config.sink.delta.path), config.source.personal is not None)
+    seal = _seal(config, log) if config.source.personal else None
+    numbering = Numbering(Heads(spark, log, config.job, config.events.buckets), config.events.gaps, seal)
     return stream.start(spark, config, numbering, prepare=numbering.prepare, dropped="duplicate", make=log.make)
+
+
+def _seal(config: Config, log: EventLog) -> Callable[[DataFrame], DataFrame]:
+    """Raises DependencyMissing where there are no keys."""
+    assert config.postgres, "the config has checked it"
+    keys = SubjectKeys.of(config.postgres)
+    keys.forgotten("")
+    return lambda events: sealing.sealed(events, keys, log.table_id())
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from jobs.core.events.folds import Fold
 from jobs.core.events.following import Follower
 from jobs.core.events.projection import Evolve, Module, Projection
 from jobs.core.events.rebuilding import Rebuild, Request
+from jobs.core.events.sealing import Opener
 from jobs.core.files import keep_private
 from jobs.core.holder import this
 from jobs.core.lease_files import FileRegister
@@ -119,6 +120,7 @@ def request(config: Config, given: argparse.Namespace) -> Request:
         kept.path if kept else None,
         kept.every if kept else None,
         config.follow.every.seconds_total if given.follow else None,
+        Opener.of(config.postgres),
     )
 
 
@@ -131,7 +133,7 @@ def start(spark: SparkSession, config: Config, wanted: Request) -> int:
         try:
             if wanted.follow_s is not None:
                 return follow(spark, config, Follower(spark, wanted, lease), wanted.follow_s)
-            rebuild = Rebuild(spark, wanted, lease)
+            rebuild = Rebuild(spark, wanted.now(spark), lease)
             return compare(rebuild) if wanted.dry_run else replay(rebuild)
         finally:
             lease.give_back()

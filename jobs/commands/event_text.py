@@ -13,9 +13,16 @@ from rich.text import Text
 if TYPE_CHECKING:  # it comes with Spark, which takes a while
     from pyspark.sql import Row
 
+    from jobs.core.events.forgetting import Forgotten
     from jobs.core.events.history import Became
 
 NONE = "–"
+LEFT = """
+Still to be done, as what was made from these events is not the log's:
+- states: replay the log again (a replay that follows it does so by itself), then VACUUM their tables, whose history has it
+- snapshots: gone after the next replay without bounds
+- the topic, dead letters, backups of the keys: gone when their own retention ends
+"""
 
 
 def line(event: Row) -> str:
@@ -50,6 +57,15 @@ def timeline(stream: str, found: Sequence[Became]) -> Text:
         for note in _notes(became):
             text.append(f"{' ' if is_last else '│'}     {note}\n")
     return text
+
+
+def forgotten(subject: str, found: Forgotten, dry_run: bool) -> Text:
+    """What is unreadable now, and what is not."""
+    events = f"{found.events:,} event{'s' if found.events != 1 else ''}"
+    streams = f"{found.streams:,} stream{'s' if found.streams != 1 else ''}"
+    if dry_run:
+        return Text(f"would forget {subject}: {events} in {streams} of {found.log}\n")
+    return Text.assemble(f"forgot {subject}: what {events} in {streams} of {found.log} had sealed is gone\n", LEFT)
 
 
 def _notes(became: Became) -> list[str]:

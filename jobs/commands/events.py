@@ -1,6 +1,7 @@
-"""`patterns events`: look into an event log: its events, one stream's history, what changed between two points.
+"""`patterns events`: look into an event log: its events, one stream's history, what changed between two points; forget.
 
-JOB is the replay whose config names log and fold. Payloads are printed: that is what is asked for.
+JOB is the replay whose config names log and fold; to forget, the job that appends, which knows the keys. Payloads are printed:
+that is what is asked for.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Job = Annotated[str, typer.Option("--job", metavar="JOB", help="The replay whose
 Stream = Annotated[str | None, typer.Option("--stream", metavar="ID", help="Only this stream.")]
 Kind = Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only this type of event.")]
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")]
-REPLAY = "event_replay"
+REPLAY, APPEND = "event_replay", "event_append"
 POINT = "a version of the log's table, or a time of recording, RFC 3339 with a zone"
 
 
@@ -123,23 +124,45 @@ def diff(
     raise typer.Exit(0 if found.is_none else 1)
 
 
+@app.command()
+def forget(
+    subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="As `source.personal.subject` names it.")],
+    job: Annotated[str, typer.Option("--job", metavar="JOB", help="The job that appends to the log.")] = APPEND,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which events it is about.")] = False,
+    config: Config = None,
+    env: Env = None,
+    sets: Sets = None,
+) -> None:
+    """Drop a person's key for good: nobody can read any more what the log has sealed with it."""
+    from jobs import event_append
+
+    given = lookup.load(lookup.find(job), Asked(config, env, sets or ())).config
+    if not isinstance(given, event_append.Config) or given.source.personal is None:
+        raise ConfigError(Problem("--job", job, "a job that appends to a log, with source.personal", "command line"))
+    with spark_for(given, "forget") as spark:
+        from jobs.core.events import forgetting
+
+        found = forgetting.forget(spark, given, subject, dry_run)
+    _out().print(event_text.forgotten(subject, found, dry_run), end="")
+
+
 @contextmanager
 def opened(job: str, asked: Asked) -> Iterator[Opened]:
     """Raises ConfigError, and DependencyMissing where there is no log."""
     from jobs import event_replay
-    from jobs.core.events import pinned_log
+    from jobs.core.events import pinned_log, sealing
 
     config = lookup.load(lookup.find(job), asked).config
     if not isinstance(config, event_replay.Config):
         raise ConfigError(Problem("--job", job, "a replay of an event log", "command line"))
     with spark_for(config, "events") as spark:
-        version = pinned_log.newest(spark, config.log.path)
-        yield Opened(spark, config, pinned_log.PinnedLog(spark, config.log.path, version))
+        version, opener = pinned_log.newest(spark, config.log.path), sealing.Opener.of(config.postgres)
+        yield Opened(spark, config, pinned_log.PinnedLog(spark, config.log.path, version, opener))
 
 
 def _states(here: Opened, point: str, stream: str | None) -> DataFrame:
     """STATE at a point. Raises ConfigError."""
-    from jobs.core.events import folding, pinned_log, replay_options
+    from jobs.core.events import folding, replay_options
     from jobs.core.events.bounds import Bounds, selected
 
     log, bounds = here.log, Bounds(streams=(stream,) if stream else ())
@@ -147,7 +170,7 @@ def _states(here: Opened, point: str, stream: str | None) -> DataFrame:
         allowed = f"{POINT}; the log is at version {log.version}"
         raise ConfigError(Problem("--at", point, allowed, "command line"))
     if point.isdecimal():
-        log = pinned_log.PinnedLog(here.spark, log.path, int(point))
+        log = log.at(int(point))
     else:
         bounds = replace(bounds, until_time=replay_options.moment("--at", point))
     return folding.states(here.config.projection.partials(selected(log.events(), bounds), None))

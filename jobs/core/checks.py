@@ -159,8 +159,9 @@ def source(given: Source) -> Iterator[Finding]:
             yield from _columns(given, columns(given))
         except SchemaError as failure:
             yield Finding(("schema",), str(failure))
-    if given.stream_field is not None and given.format != "event":
-        yield Finding(("stream_field",), "only with format: event")
+    for name in ("stream_field", "personal"):
+        if getattr(given, name) is not None and given.format != "event":
+            yield Finding((name,), "only with format: event")
     if given.format == "event" and (given.required or given.timestamps != "rfc3339"):
         yield Finding(("required" if given.required else "timestamps",), "not with format: event, which says it itself")
     if given.min_year > given.max_year:
@@ -195,6 +196,8 @@ def needs(config: JobConfig) -> Iterator[Finding]:
     """Groups that other groups rely on."""
     if config.sink.postgres and config.postgres is None:
         yield Finding(("postgres",), "required for a sink in PostgreSQL: postgres.url and postgres.user")
+    if config.source.personal and config.postgres is None:
+        yield Finding(("postgres",), "required with source.personal, for the keys: postgres.url and postgres.user")
     if config.sink.postgres and config.ledger:
         yield Finding(("ledger",), "no ledger in a folder: a sink in PostgreSQL has it in its own transaction")
     letters = config.dead_letters

@@ -19,6 +19,7 @@ from jobs.core.decode import DecodeSettings, decode, format_decoder
 from jobs.core.errors import ConfigError, Problem
 from jobs.core.events import reading
 from jobs.core.events.envelope import STREAM_FIELD
+from jobs.core.events.personal import Split
 from jobs.core.reasons import Reason
 from jobs.core.sources import COORDINATES
 
@@ -61,7 +62,9 @@ def decode_settings(source: Source) -> DecodeSettings:
 
 def _schema(source: Source) -> StructType:
     if source.format == reading.FORMAT:
-        return reading.incoming(source.stream_field or STREAM_FIELD)
+        own = source.personal
+        split = Split(own.subject, tuple(own.fields)) if own else None
+        return reading.incoming(source.stream_field or STREAM_FIELD, split)
     schema = StructType.fromDDL(source.schema_ or "value STRING")
     assert isinstance(schema, StructType), "the config has checked the schema's columns"
     return schema

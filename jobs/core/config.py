@@ -109,6 +109,13 @@ class Late(Settings):
     to: Letters
 
 
+class Personal(Settings):
+    """Fields of an event's `data` that are about a person: the log holds them sealed, until the person is forgotten."""
+
+    subject: Line | None = None  # the field of `data` that names the person; without it the stream is one
+    fields: list[Line] = Field(default_factory=list)  # all of `data` when empty
+
+
 class Source(Settings):
     """Exactly one of kafka, delta, file and rate; kafka and file carry records to decode."""
 
@@ -118,6 +125,7 @@ class Source(Settings):
     rate: RateSource | None = None
     format: Literal["json", "csv", "raw", "avro", "event"] = "json"
     stream_field: Line | None = None  # event: the field of `data` that names the stream where the event does not
+    personal: Personal | None = None  # event: what of `data` is sealed
     schema_: str | None = Field(None, alias="schema")  # DDL text, or a .ddl file beside the config
     required: list[Column] = Field(default_factory=list)
     nullable: Literal["implicit", "explicit"] = "implicit"

@@ -284,7 +284,7 @@ def empty(stack: Any, database: Any) -> Iterator[tuple[JobConfig, Database]]:
 def test_migrations_run_once_and_a_dry_run_changes_nothing(empty: tuple[JobConfig, Database]) -> None:
     settings, own = empty
     grant = "SELECT, INSERT, UPDATE on t to patterns_writer"
-    whole = ["0001_ledger.sql", "0002_roles.sql", "0003_lease.sql", grant]
+    whole = [*(step.name for step in migrations.steps()), grant]
     assert migrations.migrate(own, settings, dry_run=True) == whole
     assert migrations.migrate(own, settings) == whole
     assert migrations.migrate(own, settings) == [grant]
@@ -325,6 +325,13 @@ def acting(migrated: Any) -> Iterator[Callable[[str], Any]]:
         ("patterns_writer", "DELETE FROM t"),
         ("patterns_writer", "CREATE TABLE stream_patterns.mine (id int)"),
         ("patterns_writer", "SELECT * FROM stream_patterns.migrations"),
+        ("patterns_writer", "UPDATE stream_patterns.subject_keys SET key = NULL"),
+        ("patterns_writer", "DELETE FROM stream_patterns.subject_keys"),
+        ("patterns_eraser", "DELETE FROM stream_patterns.subject_keys"),
+        ("patterns_eraser", "UPDATE stream_patterns.subject_keys SET log_id = ''"),
+        ("patterns_eraser", "INSERT INTO stream_patterns.subject_keys (id, log_id) VALUES (gen_random_uuid(), '')"),
+        ("patterns_eraser", "SELECT * FROM stream_patterns.ledger"),
+        ("patterns_reader", "SELECT * FROM stream_patterns.subject_keys"),
         ("patterns_reader", "SELECT * FROM stream_patterns.ledger"),
         ("patterns_reader", "SELECT * FROM stream_patterns.lease"),
         ("patterns_reader", "SELECT * FROM t"),

@@ -40,6 +40,8 @@ def test_the_config_that_comes_with_it_is_whole() -> None:
         (["source.timestamps=epoch_ms"], "source.timestamps = epoch_ms: not with format: event"),
         (["events.gaps=fill"], "events.gaps = fill: 'reject' or 'keep'"),
         (["events.buckets=0"], "events.buckets = 0: at least 1"),
+        (["source.personal={}", "postgres=null"], "postgres: required with source.personal, for the keys"),
+        (["source.format=raw", "source.personal={}"], "source.personal: only with format: event"),
         (["source.event_time=at"], "source.event_time = at: a column of the schema: stream_id, stream_version"),
     ],
 )

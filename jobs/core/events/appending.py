@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaException
 
+from jobs.core.errors import JobError
 from jobs.core.events.envelope import Envelope
 
 OURS = {
@@ -30,7 +31,7 @@ class Failed(NamedTuple):
         return f"{self.event.event_type} of stream {self.event.stream_id}: {self.cause}"
 
 
-class EventsFailed(Exception):
+class EventsFailed(JobError):
     """Events that were not written, of all since the last flush; every one of them is in `failed`."""
 
     def __init__(self, topic: str, failed: Iterable[Failed]) -> None:

@@ -6,6 +6,8 @@ each file is sorted by stream: after an OPTIMIZE one stream is in few files, and
 
 from __future__ import annotations
 
+import logging
+
 from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
 
@@ -13,15 +15,18 @@ from jobs.core import delta_log
 from jobs.core.errors import ConfigError, Problem
 from jobs.core.events.envelope import EVENT
 from jobs.core.events.pinned_log import PinnedLog
+from jobs.core.events.sealing import SEALED, is_sealed
 
 RULE = "rows_are_events", "stream_id <> '' AND stream_version > 0 AND event_id <> '' AND schema_version > 0"
 
+log = logging.getLogger(__name__)
+
 
 class EventLog:
-    """The log at a path."""
+    """The log at a path; sealed, it keeps what is about a person as `core.events.sealing` says."""
 
-    def __init__(self, spark: SparkSession, path: str) -> None:
-        self._spark, self.path = spark, path.rstrip("/")
+    def __init__(self, spark: SparkSession, path: str, sealed: bool = False) -> None:
+        self._spark, self.path, self._sealed = spark, path.rstrip("/"), sealed
 
     def make(self) -> None:
         """Makes the table, or what it still lacks. Raises ConfigError for a table that is no event log."""
@@ -38,6 +43,19 @@ class EventLog:
             raise ConfigError(Problem("sink.delta.path", self.path, allowed, "conf"))
         if f"delta.constraints.{RULE[0]}" not in given:
             self._spark.sql(f"ALTER TABLE {table} ADD CONSTRAINT {RULE[0]} CHECK ({RULE[1]})")
+
+        if is_sealed(self._spark, self.path) != self._sealed:
+            self._seal()
+
+    def _seal(self) -> None:
+        """Raises ConfigError for a log that was sealed until now."""
+        if not self._sealed:
+            allowed = f"required: events of {self.path} are sealed, and new ones would not be"
+            raise ConfigError(Problem("source.personal", "", allowed, "conf"))
+        if self.at(self.version()).events().head(1):
+            log.warning("events that %s has until now are not sealed, and cannot be forgotten", self.path)
+        columns = ", ".join(f"{name} {kind}" for name, kind in SEALED.items())
+        self._spark.sql(f"ALTER TABLE delta.`{self.path}` ADD COLUMNS ({columns})")
 
     def version(self) -> int:
         """The newest version of the table."""

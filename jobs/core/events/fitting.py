@@ -3,8 +3,8 @@
 FITTED  stream_id, stream_version, event_type, `_values` STRUCT<field: type, ...>, `_given` STRUCT<field: BOOLEAN, ...>
 
 A field that is null is `_given`, an absent one is not. `data` may be JSON text or VARIANT. Text is read by `from_json`: an
-integer that is a string, a fraction or beyond its type does not fit; nor does an array in a string's place; an object there
-is taken as its text. VARIANT takes what Spark casts to the type.
+integer that is a string, a fraction or beyond its type does not fit; an array or an object in a string's place is taken as its
+text. VARIANT takes what Spark casts to the type.
 """
 
 from __future__ import annotations

@@ -56,8 +56,10 @@ class Follower:
         """Brings the table up to the log as it is now."""
         if self._lease:
             self._lease.confirm()
-        newest, at = pinned_log.newest(self._spark, self.request.log), self.position()
-        new = PinnedLog(self._spark, self.request.log, newest).since(at) if at is not None and at <= newest else None
+        newest = pinned_log.newest(self._spark, self.request.log)
+        self.request = self.request.now(self._spark)
+        at, log_now = self.position(), PinnedLog(self._spark, self.request.log, newest, self.request.opener)
+        new = log_now.since(at) if at is not None and at <= newest else None
         if new is None:
             Rebuild(self._spark, self.request, self._lease).run()
         elif at != newest:
@@ -109,7 +111,7 @@ class Follower:
         told = {**self.request.told(), "log_id": log_id, "log_version": version}
         settings = {
             METADATA: json.dumps(told, sort_keys=True),
-            TRANSACTION: f"{self.request.projection.fingerprint}-{log_id}",
+            TRANSACTION: f"{self.request.fold}-{log_id}",
             VERSION: str(version),
         }
         for name, value in settings.items():

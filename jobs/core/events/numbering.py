@@ -5,7 +5,7 @@ What decides is in `core.events.versions`. One shuffle brings streams together, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -21,6 +21,7 @@ from jobs.core.decode_scalars import now_micros
 from jobs.core.events import envelope
 from jobs.core.events.head_files import Known
 from jobs.core.events.heads import Heads, keyed
+from jobs.core.events.personal import PERSONAL, SUBJECT
 from jobs.core.events.reading import TEXTS
 from jobs.core.events.versions import JUDGED_BY, Gaps, Judge
 from jobs.core.sources import COORDINATES
@@ -40,6 +41,7 @@ class Numbering:
 
     heads: Heads
     gaps: Gaps
+    seal: Callable[[DataFrame], DataFrame] | None = None  # EVENT with SUBJECT, PERSONAL -> EVENT with SEALED
     known: Known | None = None
     recorded_at: datetime | None = None
 
@@ -49,11 +51,12 @@ class Numbering:
 
     def __call__(self, events: DataFrame) -> DataFrame:
         assert self.known and self.recorded_at, "a batch is prepared"
-        return numbered(events, self.known, self.recorded_at, self.gaps)
+        found = numbered(events, self.known, self.recorded_at, self.gaps)
+        return self.seal(found) if self.seal else found
 
 
 def numbered(events: DataFrame, known: Known, recorded_at: datetime, gaps: Gaps) -> DataFrame:
-    """DECODED of INCOMING, all good -> DECODED of EVENT, without duplicates.
+    """DECODED of INCOMING, all good -> DECODED of EVENT, without duplicates; SUBJECT, PERSONAL stay where there are any.
 
     The time comes in by Python: as a literal of SQL it would have Spark compile its code anew for each batch.
     """
@@ -63,7 +66,8 @@ def numbered(events: DataFrame, known: Known, recorded_at: datetime, gaps: Gaps)
     run = partial(judge_batches, known=known, recorded_us=now_micros(recorded_at), gaps=gaps)
     judged = sent.mapInArrow(run, _judged_schema(sent.schema))
     read = judged.withColumns({name: F.from_json(name, kind.simpleString()) for name, kind in NESTED.items()})
-    return read.select(*OWN, *COORDINATES, *TECHNICAL)
+    personal = [name for name in (SUBJECT, PERSONAL) if name in events.columns]
+    return read.select(*OWN, *personal, *COORDINATES, *TECHNICAL)
 
 
 def judge_batches(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -20,6 +20,7 @@ from jobs.core.events.skips import Skip
 from jobs.core.failures import words
 from jobs.core.files import Folder
 
+Open = Callable[[DataFrame], DataFrame]  # what is sealed in events, `core.events.sealing`
 log = logging.getLogger(__name__)
 
 
@@ -29,6 +30,11 @@ def newest(spark: SparkSession, path: str) -> int:
     if version < 0:
         raise DependencyMissing("event log", path, "there is no Delta table")
     return version
+
+
+def as_they_are(events: DataFrame) -> DataFrame:
+    """For a reader that does not look at `data`."""
+    return events
 
 
 class Added(NamedTuple):
@@ -41,11 +47,16 @@ class Added(NamedTuple):
 class PinnedLog:
     """What a replay reads, however often it is started and whatever is appended meanwhile."""
 
-    def __init__(self, spark: SparkSession, path: str, version: int) -> None:
-        self._spark, self.path, self.version = spark, path, version
+    def __init__(self, spark: SparkSession, path: str, version: int, open_: Open = as_they_are) -> None:
+        self._spark, self.path, self.version, self._open = spark, path, version, open_
 
     def events(self) -> DataFrame:
-        return self._spark.read.format("delta").option("versionAsOf", self.version).load(self.path)
+        """Raises ConfigError for sealed ones that cannot be opened."""
+        return self._open(self._spark.read.format("delta").option("versionAsOf", self.version).load(self.path))
+
+    def at(self, version: int) -> PinnedLog:
+        """The same log, at another version."""
+        return PinnedLog(self._spark, self.path, version, self._open)
 
     def is_there(self) -> bool:
         """Whether the log can still be read as it was."""
@@ -82,7 +93,7 @@ class PinnedLog:
         events = DataFrame(table.createDataFrame(snapshot, scala.seq(added), False, scala.none), self._spark)
         counts = [action.numLogicalRecords() for action in added]
         is_told = all(count.isDefined() for count in counts)
-        return Added(events, sum(int(count.get()) for count in counts) if is_told else None)
+        return Added(self._open(events), sum(int(count.get()) for count in counts) if is_told else None)
 
     def _added(self, table: Any, none: Any, after: int) -> list[Any]:
         """Files, as Delta's own actions have them. Raises Py4JJavaError where a commit is missing, and _Rewritten."""

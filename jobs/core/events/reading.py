@@ -12,11 +12,12 @@ Each field is the envelope's where it is there, else the short shape's:
 
 `stream_version`, where the writer knows it, begins with 1; `expected_version`, where it insists on the version that the
 stream had before, with 0: a new stream. The values of `metadata` are strings. Fields of other names are let through, and not
-kept.
+kept. Where some fields of `data` are personal, they come in columns of their own (`core.events.personal`).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
@@ -33,10 +34,12 @@ from jobs.core.decode_json import JsonReader
 from jobs.core.decode_plan import DecodeSettings, Document, Field, Rejection, Struct, compile_schema
 from jobs.core.decode_rows import Chunked, Decoded, Row
 from jobs.core.events.envelope import FIRST_SCHEMA, Envelope
+from jobs.core.events.personal import PERSONAL, SUBJECT, Split
 from jobs.core.reasons import Reason
 
 FORMAT = "event"
 FROM = "data_field"  # in the metadata of the column stream_id
+SPLIT = "split"  # in that of PERSONAL, as JSON
 TEXTS = T.MapType(T.StringType(), T.StringType())
 WIRE = {
     "event_type": T.StringType(),
@@ -64,10 +67,11 @@ LOWEST = {"schema_version": 1, "stream_version": 1, "expected_version": 0}
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-def incoming(stream_field: str) -> T.StructType:
-    """INCOMING, with the field of `data` that names a stream."""
-    more = {"stream_id": {FROM: stream_field}}
-    return T.StructType([T.StructField(name, kind, True, more.get(name)) for name, kind in INCOMING.items()])
+def incoming(stream_field: str, split: Split | None = None) -> T.StructType:
+    """INCOMING, with the field of `data` that names a stream; and SUBJECT, PERSONAL where they are to be split off."""
+    more = {"stream_id": {FROM: stream_field}, PERSONAL: {SPLIT: json.dumps(split)}}
+    kinds = {**INCOMING, SUBJECT: T.StringType(), PERSONAL: T.StringType()} if split else INCOMING
+    return T.StructType([T.StructField(name, kind, True, more.get(name)) for name, kind in kinds.items()])
 
 
 def settings(stream_field: str, **changed: Any) -> DecodeSettings:
@@ -80,7 +84,8 @@ def decoder(given: DecodeSettings) -> EventDecoder:
     field = given.schema["stream_id"].metadata[FROM]
     wire = _wire(given)
     plan = Struct((*compile_schema(wire).fields, _data(field, given.max_depth)), False, pa.null())
-    return EventDecoder(Chunked(plan, fast_path(plan, wire), Careful(JsonReader(wire, plan))), field)
+    split = Split.parse(given.schema[PERSONAL].metadata[SPLIT]) if PERSONAL in given.schema.names else None
+    return EventDecoder(Chunked(plan, fast_path(plan, wire), Careful(JsonReader(wire, plan))), field, split)
 
 
 def read(values: Sequence[bytes | None], decoder: EventDecoder) -> list[Envelope | Rejection]:
@@ -101,6 +106,7 @@ class EventDecoder(NamedTuple):
 
     wire: Chunked
     stream_field: str
+    split: Split | None = None
 
     def __call__(self, values: pa.Array) -> Decoded:
         found = self.wire(values)
@@ -110,7 +116,8 @@ class EventDecoder(NamedTuple):
         given["occurred_at"] = pc.coalesce(given["occurred_at"], given["timestamp"])
         given["schema_version"] = pc.fill_null(given["schema_version"], FIRST_SCHEMA)
         given["data"] = pc.struct_field(data, "text")
-        columns = [given[name] for name in INCOMING]
+        given |= self.split(given["data"], given["stream_id"]) if self.split else {}
+        columns = [given[name] for name in (*INCOMING, *((SUBJECT, PERSONAL) if self.split else ()))]
         return _without(Decoded(columns, found.places, found.rejected), self._faults(given))
 
     def _faults(self, given: dict[str, pa.Array]) -> dict[int, Rejection]:
@@ -124,6 +131,9 @@ class EventDecoder(NamedTuple):
             "stream_id": (_blank(given["stream_id"]), f"$.stream_id, $.data.{self.stream_field}: no text, no integer"),
             "event_type": (_blank(given["event_type"]), "$.event_type: empty"),
         }
+        if self.split:
+            of_nobody = pc.and_(given[PERSONAL].is_valid(), _blank(given[SUBJECT]))
+            missing[SUBJECT] = (of_nobody, f"{self.split.place}: no text, no integer, and there are personal fields")
         for mask, detail in missing.values():
             found |= dict.fromkeys(_where(mask), Rejection(Reason.MISSING_REQUIRED, detail[:200]))
         return found

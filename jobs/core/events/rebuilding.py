@@ -19,7 +19,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
@@ -35,6 +35,7 @@ from jobs.core.events.folding import states
 from jobs.core.events.pinned_log import PinnedLog
 from jobs.core.events.projection import Projection
 from jobs.core.events.records import Built, Pinned, Records, new_run
+from jobs.core.events.sealing import Opener
 from jobs.core.events.snapshots import Snapshot, Snapshots
 from jobs.core.lease import Lease
 from jobs.core.session import overridden
@@ -58,10 +59,22 @@ class Request:
     snapshots: str | None = None
     every: int | None = None  # events since the last snapshot
     follow_s: float | None = None  # seconds from one look at the log to the next; None: to the end, once
+    opener: Opener = field(default_factory=Opener)
+    forgotten: int = 0  # subjects: whatever was made before one more was, is made anew
+
+    @property
+    def fold(self) -> str:
+        """What makes states other ones, of the same events in the log."""
+        fingerprint = self.projection.fingerprint
+        return f"{fingerprint}-{self.forgotten}" if self.forgotten else fingerprint
 
     def told(self) -> dict[str, Any]:
-        bounds, fold = self.bounds.told(), self.projection.fingerprint
-        return {"job": self.job, "log": self.log, "into": self.into, "bounds": bounds, "fold": fold}
+        bounds = self.bounds.told()
+        return {"job": self.job, "log": self.log, "into": self.into, "bounds": bounds, "fold": self.fold}
+
+    def now(self, spark: SparkSession) -> Request:
+        """With those who are forgotten by now. Raises ConfigError, DependencyMissing."""
+        return replace(self, forgotten=self.opener.forgotten(spark, self.log))
 
     def name(self, *more: int) -> str:
         """Of the request, or of its replay of one version of the log."""
@@ -83,8 +96,8 @@ class Rebuild:
     def __init__(self, spark: SparkSession, request: Request, lease: Lease | None = None) -> None:
         self._spark, self.request, self._lease = spark, request, lease
         self._records = Records(spark, request.work, request.name())
-        place, fold = request.snapshots, request.projection.fingerprint
-        self._snapshots = Snapshots(spark, place, request.log, fold) if place else None
+        place = request.snapshots
+        self._snapshots = Snapshots(spark, place, request.log, request.fold) if place else None
 
     def run(self) -> None:
         """To its end. Raises EventFailed and ReplayRefused; then nothing is swapped."""
@@ -162,6 +175,8 @@ class Rebuild:
         """Writes a snapshot where there is a place for it, all is within the bounds, and it is due."""
         if self._snapshots is None or self.request.every is None or self.request.bounds.told():
             return
+        if self.request.forgotten:
+            self._snapshots.drop_others()
         last = self._snapshots.named(built.base) if built.base else self._snapshots.newest(pin.log_version)
         events = found.events + (last.events if built.base and last else 0)
         if events - (last.events if last else 0) >= self.request.every:
@@ -219,7 +234,7 @@ class Rebuild:
         return swapping.is_swapped(self._spark, self.request.into, pin.live_version, pin.run)
 
     def _log(self, pin: Pinned) -> PinnedLog:
-        return PinnedLog(self._spark, self.request.log, pin.log_version)
+        return PinnedLog(self._spark, self.request.log, pin.log_version, self.request.opener)
 
     def _build(self, pin: Pinned) -> str:
         return f"{self.request.work}/{pin.build}"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 
@@ -53,7 +54,7 @@ class Snapshots:
         """The newest good one that covers no more than a version of the log."""
         for name in reversed(self._names()):
             found = self._read(name)
-            if found and (found.log, found.fold) != (self._log, self._fold):
+            if found and not self._is_own(found):
                 log.info("snapshot %s is of another log or fold, and is not used", name)
             elif found and found.log_version <= log_version:
                 damage = self._damage(found)
@@ -75,9 +76,17 @@ class Snapshots:
         partials.write.format("delta").save(f"{self._path}/{name}")
         made = Snapshot(name, self._log, log_version, self._fold, events, rows, checksum)
         self._folder.write(f"{name}.json", json.dumps(asdict(made)))
-        self._forget_all_but(name)
+        self._keep_only({name})
         log.info("snapshot %s: %d events, %d streams", name, events, rows)
         return made
+
+    def drop_others(self) -> None:
+        """Those of another log or fold, which are not used any more, and may hold what has to go."""
+        own = {name for name in self._names() if (found := self._read(name)) and self._is_own(found)}
+        self._keep_only(own)
+
+    def _is_own(self, snapshot: Snapshot) -> bool:
+        return (snapshot.log, snapshot.fold) == (self._log, self._fold)
 
     def _read(self, name: str) -> Snapshot | None:
         try:
@@ -100,10 +109,10 @@ class Snapshots:
         files = (info.name.removesuffix(".json") for info in self._folder.list() if info.name.endswith(".json"))
         return [name for name in files if NAME.fullmatch(name)]
 
-    def _forget_all_but(self, kept: str) -> None:
+    def _keep_only(self, kept: Collection[str]) -> None:
         """Records first: what has none is no snapshot, whatever is left of it."""
         names = {info.name.removesuffix(".json") for info in self._folder.list()}
-        for name in sorted(name for name in names if NAME.fullmatch(name) and name != kept):
+        for name in sorted(name for name in names if NAME.fullmatch(name) and name not in kept):
             self._folder.delete(f"{name}.json")
             Folder(self._spark, f"{self._path}/{name}").remove()
 

@@ -162,3 +162,9 @@ def test_what_is_not_there_is_named(run: Run) -> None:
     assert (code, said) == (2, "ConfigError: command line: STREAM = u9: a stream of which the log has events\n")
     code, said = run("show", "--job", "stream_table_join")
     assert code == 2
+
+
+def test_only_a_job_that_seals_can_forget(run: Run) -> None:
+    code, said = run("forget", "u1")
+    assert code == 2
+    assert "job" in said

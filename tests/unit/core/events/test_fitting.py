@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from chispa import assert_df_equality
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.core.events.fitting import fields, fitted, unfit
@@ -29,7 +29,7 @@ def texts(events: DataFrame) -> DataFrame:
     return events
 
 
-def test_what_is_read_are_columns_and_what_rules_name() -> None:
+def test_what_is_read_are_columns_and_what_rules_name(spark: SparkSession) -> None:
     kinds = {"name": "string", "age": "int", "tags": "array<string>", "by": "int", "tag": "string"}
     assert {field.name: field.dataType.simpleString() for field in fields(FOLD)} == kinds
     sums = Fold.model_validate({"state": FOLD.state, "events": {"grown": {"increment": {"age": "by"}}}})
@@ -62,6 +62,12 @@ def test_absent_is_not_null(
     )
     wanted = rows(f"{FOLD.state}, g_name BOOLEAN, g_age BOOLEAN, g_tags BOOLEAN", (*values, *given))
     assert_df_equality(flat, wanted, ignore_nullable=True)
+
+
+def test_a_text_may_have_been_an_object_or_an_array(rows: Callable[..., DataFrame]) -> None:
+    data = [("s", number, "created", data) for number, data in enumerate(('{"name": [1, "a"]}', '{"name": {"a": 1}}'))]
+    found = fitted(rows(EVENT, *data), FOLD).select("_values.name")
+    assert_df_equality(found, rows("name STRING", ('[1,"a"]',), ('{"a":1}',)), ignore_nullable=True)
 
 
 BAD = [
