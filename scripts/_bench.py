@@ -205,13 +205,15 @@ def replay(bench: Bench, folder: Path, events: int, rounds: int) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench")
-    parser.add_argument("what", choices=["join", "growth", "soak", "postgres", "append", "replay"])
+    parser.add_argument("what", choices=["join", "growth", "soak", "postgres", "append", "replay", "replay-growth"])
     parser.add_argument("--events", type=int, default=2_000_000)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--batch", type=int, choices=[200_000, 1_000], help="only batches of this size")
     parser.add_argument("--batches", type=int, default=500)
     parser.add_argument("--rows", type=int, default=500_000)
     asked = parser.parse_args()
+    if asked.what == "replay-growth":
+        return subprocess.run([sys.executable, Path(__file__).with_name("_bench_growth.py")]).returncode
     with (
         tempfile.TemporaryDirectory(prefix="stream-patterns-bench-") as name,
         Stack.start(Path(name) / "stack") as stack,
