@@ -73,7 +73,6 @@ POINTS = {
     "replay_built": [Place(Rebuild, "built", after=True)],
     "replay_swapped": [Place(Rebuild, "swap", after=True)],
     "follow_folded": [Place(Follower, "_committing")],
-    "republish_building": [Place(Progress, "built")],
     "republish_sent": [Place(Progress, "reached")],
     "republish_reached": [Place(Progress, "reached", after=True)],
     "in_snapshot": [Place(Snapshots, "_forget_all_but")],

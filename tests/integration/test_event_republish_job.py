@@ -18,13 +18,18 @@ from confluent_kafka import Consumer, TopicPartition
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs import event_republish
-from jobs.core.errors import ConfigError, DependencyMissing, SinkFailed
+from jobs.core import lease as leases
+from jobs.core.connections import LeaseLimits
+from jobs.core.errors import ConfigError, DependencyMissing, LeaseHeld, SinkFailed
 from jobs.core.events import projection, republish_options
 from jobs.core.events.envelope import EVENT
 from jobs.core.events.folding import states
 from jobs.core.events.folds import Fold
+from jobs.core.holder import this
 from jobs.core.layers import load
+from jobs.core.lease_files import FileRegister
 from jobs.core.runner import parser
+from jobs.core.values import Duration
 
 AT = datetime(2026, 1, 5, 10, tzinfo=timezone.utc)
 FOLD = {"state": "n BIGINT", "events": {"made": "set", "counted": {"increment": {"n": 1}}}}
@@ -126,8 +131,6 @@ def test_through_kills_and_an_end_between_steps_each_event_arrives_in_its_stream
     """At the log's own pace the second half is an hour away, so it is asked to end while it waits."""
     events = history()
     republishing.log(*events)
-    republishing.ends(-9, at="republish_building")
-    assert republishing.by_stream() == {}
     waiting = republishing.start("--speed", "30")
     waiting.until(lambda: len(republishing.received()) >= 240, "the first half sent")
     waiting.terminate()
@@ -193,6 +196,20 @@ def test_what_is_refused_is_named(republishing: Republishing, broker: Any) -> No
     with pytest.raises(ConfigError, match=f"into.shape = short: envelope: .* came from topic {republishing.topic}"):
         republishing.run()
     assert republishing.received() == []
+
+
+def test_one_instance_at_a_time(republishing: Republishing) -> None:
+    republishing.log(event("s", 1, 0))
+    quick = LeaseLimits(renew=Duration("50ms"), ttl=Duration("1h"))
+    register = FileRegister(republishing.spark, f"{republishing.folder}/work/_lease")
+    other = leases.take(register, "again", this(AT), quick)
+    try:
+        with pytest.raises(LeaseHeld, match="again is run by process"):
+            republishing.run()
+    finally:
+        other.give_back()
+    assert republishing.run() == 0
+    assert republishing.by_stream() == {"s": ["s-1"]}
 
 
 def test_an_event_that_is_too_large_is_named(republishing: Republishing, broker: Any) -> None:

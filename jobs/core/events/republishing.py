@@ -166,7 +166,8 @@ class Republisher:
         """Not each step: there may be many in a second."""
         if self._clock() - self._told >= TELL_S:
             self._told = self._clock()
-            log.info("%d of %d events are sent, %.1f s behind the time at which they were due", at.sent, total, lag_s)
+            late = f", {lag_s:.1f} s after they were due" if self.request.speed else ""
+            log.info("%d of %d events are sent%s", at.sent, total, late)
 
     def _unfinished(self) -> Begun | None:
         """What an earlier start has begun, unless the log is another one, or can no longer be read as it was."""

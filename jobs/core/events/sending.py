@@ -1,7 +1,7 @@
 """OUTGOING into a topic, at least once: each event under its own id, in the header `event_id`, with its stream as the key.
 
-A step's events of one stream are sent by one task, in order, so they are in the topic in order; where a step is sent again,
-some of them are there twice.
+A step's events of one stream are sent by one task, in order. Where that fails half-way the topic has some of them; sent again,
+all of them are there, in order.
 """
 
 from __future__ import annotations
@@ -37,9 +37,8 @@ class EventTopic:
     def send(self, outgoing: DataFrame, events: int, step: int) -> None:
         """OUTGOING, of about so many events, in one action. Raises SinkFailed."""
         tasks = min(1 + events // EACH, self._spark.sparkContext.defaultParallelism)
-        in_order = outgoing.repartition(tasks, "stream_id").sortWithinPartitions(*IN_ORDER)
         try:
-            topics.write(sent(in_order, self.topic), self._options, self.name, step)
+            topics.write(sent(ordered(outgoing, tasks), self.topic), self._options, self.name, step)
         except SinkFailed as failure:
             if kind(failure) is Kind.DATA and (cause := self._too_large(outgoing)):
                 raise SinkFailed(self.name, step, cause) from failure
@@ -56,6 +55,11 @@ class EventTopic:
                 remedy = "raise the topic's max.message.bytes, or leave the event out (--skip-events)"
                 return f"{where} has about {event['bytes']:,} bytes, the topic takes {limit:,}: {remedy}"
         return None
+
+
+def ordered(outgoing: DataFrame, tasks: int) -> DataFrame:
+    """OUTGOING -> OUTGOING, in so many parts: a stream is in one of them, and each is in order."""
+    return outgoing.repartition(tasks, "stream_id").sortWithinPartitions(*IN_ORDER)
 
 
 def sent(outgoing: DataFrame, topic: str, *more: str) -> DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,13 @@ class Place:
         return sorted(file.name for file in work.iterdir()) if work.exists() else []
 
 
+def raising(error: type[BaseException]) -> Callable[..., None]:
+    def act(*_: object) -> None:
+        raise error
+
+    return act
+
+
 @pytest.fixture
 def place(spark: SparkSession, tmp_path: Path) -> Place:
     made = Place(spark, tmp_path)
@@ -141,6 +149,18 @@ def test_a_kill_before_all_is_dropped_sends_nothing_again(place: Place, monkeypa
     place.made(speed=None).run()
     place.made(speed=1).run()
     assert len(place.topic.steps) == 1 + 2
+
+
+def test_a_build_that_was_killed_is_made_again_of_the_same_version(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = place.made(speed=None)
+    monkeypatch.setattr(killed._progress, "built", raising(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        killed.run()
+    place.log(event("c", 1, 60))
+    place.made(speed=None).run()
+    assert place.topic.steps == [[*STEPS[0], *STEPS[1]]]
 
 
 def test_another_request_begins_anew_and_drops_what_was_left(place: Place) -> None:
