@@ -35,6 +35,10 @@ class Position(NamedTuple):
     sent: int  # so many events in all
     steps: int  # in so many steps
 
+    def within(self, span: Span) -> int | None:
+        """Up to which moment a chunk has been sent; None where that is still to begin."""
+        return self.until_us if self.chunk == span.chunk else None
+
 
 START = Position(-1, 0, 0, 0)
 

@@ -110,9 +110,9 @@ class Republisher:
         """The unfinished one of the same request, or a new one. Raises ConfigError, DependencyMissing."""
         begun = self._unfinished()
         if begun is None:
-            self._progress.forget()
             begun = self._newest()
             self._check(begun)
+            self._progress.forget()
             self._progress.begin(begun)
         log.info("version %d of %s goes to topic %s", begun.log_version, self.request.log, self.request.topic)
         return begun
@@ -145,7 +145,7 @@ class Republisher:
 
     def _waiting(self, span: Span, at: Position) -> list[Batch]:
         """What a chunk still has, as it goes out together. Without a speed, a chunk is not looked into for that."""
-        after_us = at.until_us if at.chunk == span.chunk else None
+        after_us = at.within(span)
         if after_us is None and self.request.speed is None:
             return [span.all]
         width_us = SECOND_US * self.request.every_s * (self.request.speed or 1)
@@ -155,8 +155,7 @@ class Republisher:
         """One action, then what has to be remembered of it. Raises SinkFailed, LeaseLost."""
         if self._lease:
             self._lease.confirm()
-        after_us = at.until_us if at.chunk == span.chunk else None
-        rows = self._progress.chunks.between(span.chunk, after_us, batch.until_us)
+        rows = self._progress.chunks.between(span.chunk, at.within(span), batch.until_us)
         self._topic.send(rows, batch.events, at.steps)
         reached = Position(span.chunk, batch.until_us, at.sent + batch.events, at.steps + 1)
         self._progress.reached(reached)

@@ -56,3 +56,8 @@ def test_all_that_was_left_goes_and_nothing_else(spark: SparkSession, folder: Pa
         (folder / "work" / name).mkdir()
     progress(spark, folder).forget()
     assert sorted(file.name for file in (folder / "work").iterdir()) == ["_lease", "build-1", "republish-mine"]
+
+
+def test_a_position_is_within_one_chunk() -> None:
+    at, all_ = Position(2, 11, 14, 3), Batch(5, 19, 4)
+    assert (at.within(Span(2, all_)), at.within(Span(3, all_)), START.within(Span(0, all_))) == (11, None, None)

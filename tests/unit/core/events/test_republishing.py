@@ -220,6 +220,16 @@ def test_what_is_not_there_is_named(place: Place) -> None:
     assert place.left() == []
 
 
+def test_what_is_refused_drops_nothing(place: Place) -> None:
+    place.topic.fails_at = 1
+    with pytest.raises(SinkFailed):
+        place.made().run()
+    with pytest.raises(ConfigError):
+        place.made(bounds=Bounds(skips=(Skip(event_id="x", reason="r"),))).run()
+    place.made(speed=None).run()
+    assert place.topic.steps == [STEPS[0], STEPS[1], STEPS[1]]
+
+
 def test_an_instance_that_was_taken_over_sends_nothing_more(place: Place) -> None:
     class Lost:
         def confirm(self) -> None:
