@@ -147,8 +147,8 @@ def test_through_kills_and_an_end_between_steps_each_event_arrives_in_its_stream
 def test_a_log_is_the_same_once_it_was_republished_and_appended_again(
     republishing: Republishing, append: Callable[..., Any], rows: Callable[..., DataFrame], broker: Any, tmp_path: Path
 ) -> None:
-    events = history(hour_s=0)
-    republishing.log(*events)
+    republishing.config()
+    republishing.log(*history(hour_s=0))
     assert republishing.run() == 0
     source = {"kafka": {"topic": republishing.topic}, "format": "event"}
     dead = {"kafka": {"topic": broker.topic("dead")}}

@@ -1,6 +1,6 @@
 """How far a republishing has come, in a folder of its own: a start after a kill goes on with it.
 
-begun.json   which version of which log it reads
+begun.json   which version of which log it reads, and which topic it writes
 built.json   the chunks that it has made of that
 at/<n>.json  where it stands after n steps; each is written once and whole, and the newest one counts
 chunks/      `core.events.chunks`
@@ -25,6 +25,7 @@ BEGUN, BUILT = "begun.json", "built.json"
 class Begun(NamedTuple):
     log_id: str
     log_version: int
+    topic_id: str
 
 
 class Position(NamedTuple):

@@ -63,6 +63,9 @@ class Request:
 class Topic(Protocol):
     """Where events go."""
 
+    def id(self) -> str:
+        """What makes it another topic than an earlier one of its name."""
+
     def send(self, outgoing: DataFrame, events: int, step: int) -> None:
         """OUTGOING. Raises SinkFailed."""
 
@@ -169,17 +172,20 @@ class Republisher:
             log.info("%d of %d events are sent%s", at.sent, total, late)
 
     def _unfinished(self) -> Begun | None:
-        """What an earlier start has begun, unless the log is another one, or can no longer be read as it was."""
+        """What an earlier start has begun, unless log or topic is another one, or the log cannot be read as it was."""
         found = self._progress.begun()
-        if found is None or found.log_id != delta_log.table_id(self._spark, self.request.log):
+        if found is None or found != self._here(found.log_version):
             return None
         is_built = self._progress.spans() is not None
         return found if is_built or self._log(found).is_there() else None
 
     def _newest(self) -> Begun:
         """Raises DependencyMissing."""
-        version = pinned_log.newest(self._spark, self.request.log)
-        return Begun(delta_log.table_id(self._spark, self.request.log), version)
+        return self._here(pinned_log.newest(self._spark, self.request.log))
+
+    def _here(self, log_version: int) -> Begun:
+        """Raises DependencyMissing."""
+        return Begun(delta_log.table_id(self._spark, self.request.log), log_version, self._topic.id())
 
     def _check(self, begun: Begun) -> None:
         """Raises ConfigError."""

@@ -34,6 +34,13 @@ class EventTopic:
         """Raises DependencyMissing unless the broker answers and has the topic."""
         kafka.check(self._spark, self._broker, [self.topic])
 
+    def id(self) -> str:
+        """What makes it another topic than an earlier one of its name; empty where the broker has no ids.
+
+        Raises DependencyMissing.
+        """
+        return kafka.standing(self._spark, self._broker, [self.topic]).ids.get(self.topic, "")
+
     def send(self, outgoing: DataFrame, events: int, step: int) -> None:
         """OUTGOING, of about so many events, in one action. Raises SinkFailed."""
         tasks = min(1 + events // EACH, self._spark.sparkContext.defaultParallelism)

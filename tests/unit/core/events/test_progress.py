@@ -18,15 +18,14 @@ def progress(spark: SparkSession, folder: Path, request: str = REQUEST) -> Progr
 def test_what_was_remembered_is_known_at_the_next_start(spark: SparkSession, folder: Path) -> None:
     one, spans = progress(spark, folder), [Span(0, Batch(1, 5, 3)), Span(2, Batch(5, 9, 4))]
     assert (one.begun(), one.spans(), one.position()) == (None, None, START)
-    one.begin(Begun("id", 3))
+    one.begin(Begun("id", 3, "t"))
     one.built(spans)
     for steps in range(1, 12):
         one.reached(Position(2, steps, 3 + steps, steps))
     again = progress(spark, folder)
-    assert (again.begun(), again.spans(), again.position()) == (Begun("id", 3), spans, Position(2, 11, 14, 11))
-    assert [file.name for file in (folder / "work" / f"republish-{REQUEST}" / "at").glob("*.json")] == [
-        f"{11:020d}.json"
-    ]
+    assert (again.begun(), again.spans(), again.position()) == (Begun("id", 3, "t"), spans, Position(2, 11, 14, 11))
+    kept = sorted(file.name for file in (folder / "work" / f"republish-{REQUEST}" / "at").iterdir())
+    assert kept == [f".{11:020d}.json.crc", f"{11:020d}.json"]
     other = progress(spark, folder, REQUEST[::-1])
     assert (other.begun(), other.spans(), other.position()) == (None, None, START)
 
@@ -50,7 +49,7 @@ def test_a_step_is_remembered_once(spark: SparkSession, folder: Path) -> None:
 
 def test_all_that_was_left_goes_and_nothing_else(spark: SparkSession, folder: Path) -> None:
     for request in (REQUEST, REQUEST[::-1]):
-        progress(spark, folder, request).begin(Begun("id", 3))
+        progress(spark, folder, request).begin(Begun("id", 3, "t"))
         progress(spark, folder, request).reached(Position(0, 7, 1, 1))
     for name in ("republish-mine", "_lease", "build-1"):
         (folder / "work" / name).mkdir()

@@ -35,10 +35,13 @@ class Sent:
     """A topic: the ids of each step, and when it came; it may fail after a step."""
 
     def __init__(self, clock: Clock) -> None:
-        self.clock, self.fails_at = clock, -1
+        self.clock, self.fails_at, self.own_id = clock, -1, "first"
         self.steps: list[list[str]] = []
         self.at_s: list[float] = []
         self.numbers: list[int] = []
+
+    def id(self) -> str:
+        return self.own_id
 
     def send(self, outgoing: DataFrame, events: int, step: int) -> None:
         ids = [row["event_id"] for row in outgoing.orderBy(*IN_ORDER).collect()]
@@ -180,6 +183,15 @@ def test_another_log_at_the_same_place_begins_anew(place: Place) -> None:
     place.log(event("z", 1))
     place.made().run()
     assert place.topic.steps[1:] == [["z-1"]]
+
+
+def test_another_topic_of_the_same_name_gets_all_of_it(place: Place) -> None:
+    place.topic.fails_at = 1
+    with pytest.raises(SinkFailed):
+        place.made().run()
+    place.topic.own_id = "second"
+    place.made(speed=None).run()
+    assert place.topic.ids[6:] == place.topic.ids[:6]
 
 
 def test_only_what_is_within_the_bounds_goes_out(place: Place) -> None:
