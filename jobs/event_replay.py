@@ -43,13 +43,9 @@ from jobs.core.holder import this
 from jobs.core.lease_files import FileRegister
 from jobs.core.overlaps import overlap
 from jobs.core.problems import Finding
-from jobs.core.run_config import RunConfig
+from jobs.core.run_config import Place, RunConfig
 from jobs.core.runner import EndBetweenBatches
 from jobs.core.values import Count, DataPath, Duration
-
-
-class Place(Settings):
-    path: DataPath
 
 
 class Snapshots(Settings):

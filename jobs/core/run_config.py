@@ -10,10 +10,16 @@ from jobs.core import checks
 from jobs.core.connections import Findings, Kafka, Postgres, Settings
 from jobs.core.errors import ConfigError, Problem
 from jobs.core.monitoring import Logs
-from jobs.core.values import Duration, Name, Properties
+from jobs.core.values import DataPath, Duration, Name, Properties
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+class Place(Settings):
+    """One folder."""
+
+    path: DataPath
 
 
 class RunConfig(Settings):

@@ -27,6 +27,7 @@ from jobs.core import dead_letters
 from jobs.core.batch import MicroBatch
 from jobs.core.events.following import Follower
 from jobs.core.events.heads import Heads
+from jobs.core.events.progress import Progress
 from jobs.core.events.rebuilding import Rebuild
 from jobs.core.events.snapshots import Snapshots
 from jobs.core.ledger import Ledger
@@ -72,6 +73,8 @@ POINTS = {
     "replay_built": [Place(Rebuild, "built", after=True)],
     "replay_swapped": [Place(Rebuild, "swap", after=True)],
     "follow_folded": [Place(Follower, "_committing")],
+    "republish_sent": [Place(Progress, "reached")],
+    "republish_reached": [Place(Progress, "reached", after=True)],
     "in_snapshot": [Place(Snapshots, "_forget_all_but")],
     "in_swap": [Place(ReferenceTable, "_load", after=True, when=lambda table, *_: hasattr(table, "_current"))],
 }

@@ -6,7 +6,7 @@ half-way, can be there twice, under the same `event_id`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from py4j.protocol import Py4JJavaError
@@ -47,12 +47,7 @@ class KafkaSink:
 
     def append(self, rows: DataFrame, mark: Mark) -> None:
         """Sends a record for each row, in one action. Raises SinkFailed, whose cause says whether another try may help."""
-        writer = sent(rows, self._job, self._target).write.format("kafka").mode("append")
-        try:
-            with overridden(rows.sparkSession, V1_SOURCES, _without_kafka(rows.sparkSession)):
-                writer.options(**self._options).options(**SAFE).save()
-        except (Py4JJavaError, PySparkException) as failure:
-            raise SinkFailed(self.name, mark.batch_id, words(failure)) from failure
+        write(sent(rows, self._job, self._target), self._options, self.name, mark.batch_id)
 
     def held(self) -> DataFrame | None:
         """What came in since the ledger's last record; all of it where that is not enough."""
@@ -79,6 +74,15 @@ class KafkaSink:
         found = reader.option("subscribe", ",".join(self._target.names)).options(**start).load()
         own = found.filter(header("job") == self._job)
         return own.select(*coordinates()).filter("_offset IS NOT NULL").dropDuplicates(COORDINATES)
+
+
+def write(records: DataFrame, options: Mapping[str, str], name: str, batch_id: int) -> None:
+    """SENT into its topics, in one action. Raises SinkFailed, whose cause says whether another try may help."""
+    try:
+        with overridden(records.sparkSession, V1_SOURCES, _without_kafka(records.sparkSession)):
+            records.write.format("kafka").mode("append").options(**options).options(**SAFE).save()
+    except (Py4JJavaError, PySparkException) as failure:
+        raise SinkFailed(name, batch_id, words(failure)) from failure
 
 
 def _without_kafka(spark: SparkSession) -> str:
