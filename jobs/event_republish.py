@@ -32,6 +32,7 @@ from jobs.core.connections import Findings, Kafka, LeaseLimits, Settings
 from jobs.core.events import outlook, replay_options, republish_options
 from jobs.core.events.outgoing import Shape
 from jobs.core.events.republishing import Republisher, Request
+from jobs.core.events.sealing import Opener
 from jobs.core.events.sending import EventTopic
 from jobs.core.files import keep_private
 from jobs.core.holder import this
@@ -87,6 +88,7 @@ def request(config: Config, given: argparse.Namespace) -> Request:
         config.step.events,
         config.step.every.seconds_total,
         given.dry_run,
+        Opener.of(config.postgres),
     )
 
 

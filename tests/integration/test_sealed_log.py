@@ -18,14 +18,15 @@ from pyspark.sql import DataFrame, SparkSession
 
 from jobs.commands import event_text
 from jobs.core import delta_log
-from jobs.core.errors import ConfigError, DependencyMissing
-from jobs.core.events import forgetting, projection, sealing
+from jobs.core.errors import ConfigError, DependencyMissing, SinkFailed
+from jobs.core.events import forgetting, projection, republishing, sealing
 from jobs.core.events.envelope import EVENT
 from jobs.core.events.eventlog import EventLog
 from jobs.core.events.folds import Fold
 from jobs.core.events.following import Follower
 from jobs.core.events.pinned_log import PinnedLog
 from jobs.core.events.rebuilding import Rebuild, Request
+from jobs.core.events.republishing import Republisher
 from jobs.core.events.sealing import Opener
 from jobs.core.events.subject_keys import SubjectKeys, made
 
@@ -250,3 +251,28 @@ def test_a_key_is_of_one_log_and_a_forgotten_subject_gets_another(
     assert (keys.forgotten("here"), keys.forgotten("there")) == (1, 0)
     assert made(cursor, "here", ["s"])["s"].id != here.id
     assert keys.key_of("there", "s") == there.id
+
+
+class Told:
+    """A topic that remembers the values of each step, and fails after the first one."""
+
+    def __init__(self) -> None:
+        self.values: list[list[str]] = []
+
+    def id(self) -> str:
+        return "one"
+
+    def send(self, outgoing: DataFrame, events: int, step: int) -> None:
+        self.values.append([json.loads(row.value)["data"].get("name") for row in outgoing.orderBy("due_us").collect()])
+        if len(self.values) == 1:
+            raise SinkFailed("topic", step, "as told")
+
+
+def test_a_republishing_begins_anew_without_who_was_forgotten_meanwhile(log: Sealed) -> None:
+    topic, place = Told(), (f"{log.path}/log", "broker", "t", f"{log.path}/republished")
+    republisher = Republisher(log.spark, republishing.Request("again", *place, opener=Opener(log.keys)), topic)
+    with pytest.raises(SinkFailed):
+        republisher.run()
+    assert log.keys.forget(log.log_id, "u1")
+    republisher.run()
+    assert [sorted(map(str, step)) for step in topic.values] == [["Ann", "Anna", "Bo"], ["Bo", "None"]]

@@ -1,6 +1,6 @@
 """How far a republishing has come, in a folder of its own: a start after a kill goes on with it.
 
-begun.json   which version of which log it reads, and which topic it writes
+begun.json   which version of which log it reads, which topic it writes, and how many subjects were forgotten then
 built.json   the chunks that it has made of that
 at/<n>.json  where it stands after n steps; each is written once and whole, and the newest one counts
 chunks/      `core.events.chunks`
@@ -26,6 +26,7 @@ class Begun(NamedTuple):
     log_id: str
     log_version: int
     topic_id: str
+    forgotten: int = 0  # subjects, of whom the chunks have nothing
 
 
 class Position(NamedTuple):

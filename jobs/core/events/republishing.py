@@ -33,6 +33,7 @@ from jobs.core.events.outlook import Outlook
 from jobs.core.events.pacing import Pace
 from jobs.core.events.pinned_log import PinnedLog
 from jobs.core.events.progress import Begun, Position, Progress
+from jobs.core.events.sealing import Opener
 from jobs.core.lease import Lease
 
 TELL_S = 10.0  # from one line of the log to the next
@@ -54,6 +55,7 @@ class Request:
     events: int = 100_000  # about as many are sent in a step at most
     every_s: float = 1.0  # of the clock: what is due within it is sent together
     dry_run: bool = False
+    opener: Opener = field(default_factory=Opener)
 
     def name(self) -> str:
         told = [self.job, self.log, self.broker, self.topic, self.shape, self.bounds.told()]
@@ -172,7 +174,8 @@ class Republisher:
             log.info("%d of %d events are sent%s", at.sent, total, late)
 
     def _unfinished(self) -> Begun | None:
-        """What an earlier start has begun, unless log or topic is another one, or the log cannot be read as it was."""
+        """What an earlier start has begun, unless log or topic is another one, the log cannot be read as it was, or one more
+        subject is forgotten."""
         found = self._progress.begun()
         if found is None or found != self._here(found.log_version):
             return None
@@ -184,8 +187,10 @@ class Republisher:
         return self._here(pinned_log.newest(self._spark, self.request.log))
 
     def _here(self, log_version: int) -> Begun:
-        """Raises DependencyMissing."""
-        return Begun(delta_log.table_id(self._spark, self.request.log), log_version, self._topic.id())
+        """Raises ConfigError, DependencyMissing."""
+        path = self.request.log
+        forgotten = self.request.opener.forgotten(self._spark, path)
+        return Begun(delta_log.table_id(self._spark, path), log_version, self._topic.id(), forgotten)
 
     def _check(self, begun: Begun) -> None:
         """Raises ConfigError."""
@@ -201,4 +206,4 @@ class Republisher:
         return selected(self._log(begun).events(), self.request.bounds)
 
     def _log(self, begun: Begun) -> PinnedLog:
-        return PinnedLog(self._spark, self.request.log, begun.log_version)
+        return PinnedLog(self._spark, self.request.log, begun.log_version, self.request.opener)
