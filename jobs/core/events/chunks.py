@@ -56,10 +56,10 @@ class Chunks:
         due = rows.filter(F.col(DUE) <= until_us)
         return due if after_us is None else due.filter(F.col(DUE) > after_us)
 
-    def batches(self, span: Span, after_us: int | None, width_us: int) -> list[Batch]:
+    def batches(self, span: Span, after_us: int | None, width_us: float) -> list[Batch]:
         """What a chunk has after a moment, by spans of time of one width, without those that have no event."""
         rows, first = self.between(span.chunk, after_us, span.all.until_us), F.lit(span.all.first_us)
-        number = F.floor((F.col(DUE) - first) / F.lit(width_us)).alias("number")
+        number = F.floor((F.col(DUE) - first) / F.lit(float(width_us))).alias("number")
         return [Batch(*row[1:]) for row in rows.groupBy(number).agg(*_batch()).orderBy("number").collect()]
 
 

@@ -43,7 +43,10 @@ def _takes(span_us: int, speed: float | None) -> str:
 
 
 def _long(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
+    try:
+        return str(timedelta(seconds=round(seconds)))
+    except OverflowError:
+        return "millions of years"
 
 
 def _at(us: int) -> str:

@@ -154,7 +154,7 @@ class Republisher:
         if after_us is None and self.request.speed is None:
             return [span.all]
         width_us = SECOND_US * self.request.every_s * (self.request.speed or 1)
-        return self._progress.chunks.batches(span, after_us, max(round(width_us), 1))
+        return self._progress.chunks.batches(span, after_us, max(width_us, 1.0))
 
     def _step(self, span: Span, at: Position, batch: Batch) -> Position:
         """One action, then what has to be remembered of it. Raises SinkFailed, LeaseLost."""

@@ -48,6 +48,7 @@ def test_what_goes_out_together_is_known_without_what_is_empty(chunks: Chunks, r
     assert chunks.batches(span, us(1.5), 1_000_000) == [Batch(us(1.75), us(1.75), 1), whole[-1]]
     assert chunks.batches(span, us(0.5), 1_000_000_000) == [Batch(us(1.5), us(3), 4)]
     assert chunks.batches(span, us(3), 1_000_000) == []
+    assert chunks.batches(span, None, float("inf")) == [Batch(us(0.5), us(3), 5)]
 
 
 def test_many_are_cut_into_chunks_that_follow_one_another(chunks: Chunks, rows: Rows) -> None:

@@ -22,6 +22,11 @@ DUE = "due from 2026-01-05T10:00:00.000000Z to 2026-01-05T11:30:00.500000Z, in t
             "due from 2026-01-05T10:00:00.000000Z to 2026-01-05T10:00:00.000000Z, in the log's time\n"
             "0:00:00 at 10 times the log's speed",
         ),
+        (
+            SOME,
+            1e-300,
+            f"12,000 events of 7 streams to topic t\n{DUE}\nmillions of years at 1e-300 times the log's speed",
+        ),
         (Outlook(3, 0, 0, None, None, 0), 10, "no event of version 3 of the log is within the bounds"),
     ],
 )
