@@ -75,7 +75,7 @@ POINTS = {
     "follow_folded": [Place(Follower, "_committing")],
     "republish_sent": [Place(Progress, "reached")],
     "republish_reached": [Place(Progress, "reached", after=True)],
-    "in_snapshot": [Place(Snapshots, "_forget_all_but")],
+    "in_snapshot": [Place(Snapshots, "_keep_only")],
     "in_swap": [Place(ReferenceTable, "_load", after=True, when=lambda table, *_: hasattr(table, "_current"))],
 }
 HALF_SENT = "half_sent"  # every other record of the batch is in the sink's topic

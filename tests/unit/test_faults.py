@@ -95,3 +95,13 @@ def test_places_before_and_after(armed: Path) -> None:
     with pytest.raises(ConnectionResetError):
         points._wrapped(lambda: done.append("it"), place, "written")()
     assert done == ["it"]
+
+
+def test_each_point_is_at_something_that_is_there() -> None:
+    lost = [
+        (point, place.name)
+        for point, places in points.POINTS.items()
+        for place in places
+        if not callable(getattr(place.owner, place.name, None))
+    ]
+    assert lost == []
