@@ -52,7 +52,7 @@ class PinnedLog:
 
     def events(self) -> DataFrame:
         """Raises ConfigError for sealed ones that cannot be opened."""
-        return self._open(self._spark.read.format("delta").option("versionAsOf", self.version).load(self.path))
+        return self._open(self._kept())
 
     def at(self, version: int) -> PinnedLog:
         """The same log, at another version."""
@@ -61,7 +61,7 @@ class PinnedLog:
     def is_there(self) -> bool:
         """Whether the log can still be read as it was."""
         try:
-            return bool(self.events().columns)
+            return bool(self._kept().columns)
         except PySparkException:
             return False
 
@@ -71,11 +71,14 @@ class PinnedLog:
         lacking = [name for name in _names(EVENT) if name not in events.columns]
         if lacking:
             raise ConfigError(Problem("log.path", self.path, f"an event log: {', '.join(lacking)} lack", "conf"))
-        unknown = skips.missing(events, left_out) if left_out else []
+        unknown = skips.missing(self._kept(), left_out) if left_out else []
         if unknown:
             have = f"{skips.named(unknown)} {'have' if unknown[1:] else 'has'} none"
             allowed = f"entries for which the log has an event: {have}"
             raise ConfigError(Problem("--skip-events", "", allowed, "command line"))
+
+    def _kept(self) -> DataFrame:
+        return self._spark.read.format("delta").option("versionAsOf", self.version).load(self.path)
 
     def since(self, version: int) -> Added | None:
         """Events of the files that were added after a version.

@@ -49,10 +49,8 @@ def sealed(events: DataFrame, keys: SubjectKeys, log_id: str) -> DataFrame:
 def opened(events: DataFrame, keys: SubjectKeys) -> DataFrame:
     """EVENT with SEALED -> EVENT. An event that cannot be opened, and is not forgotten, fails the query."""
     held = events.withColumn(KEY, _asked(keys.opening(), "key BINARY, forgotten BOOLEAN")(F.col("sealed_by")))
-    text = F.try_aes_decrypt(F.col("sealed"), F.col(f"{KEY}.key"), F.lit(MODE), F.lit(PADDING), _bound_to()).cast(
-        "string"
-    )
-    tried = held.withColumn("_opened", text)
+    text = F.try_aes_decrypt(F.col("sealed"), F.col(f"{KEY}.key"), F.lit(MODE), F.lit(PADDING), _bound_to())
+    tried = held.withColumn("_opened", text.cast("string"))
     shut, gone = F.col("_opened").isNull(), F.coalesce(F.col(f"{KEY}.forgotten"), F.lit(False))
     cause = F.when(F.col(f"{KEY}.key").isNull(), "its key is not among the keys of subjects")
     cause = cause.otherwise("what is sealed in it does not open: it was changed, or is another event's")
