@@ -72,7 +72,7 @@ def _seal(config: Config, log: EventLog) -> Callable[[DataFrame], DataFrame]:
     """Raises DependencyMissing where there are no keys."""
     assert config.postgres, "the config has checked it"
     keys = SubjectKeys.of(config.postgres)
-    keys.forgotten("")
+    keys.check()
     return lambda events: sealing.sealed(events, keys, log.table_id())
 
 

@@ -141,8 +141,11 @@ def forget(
         raise ConfigError(Problem("--job", job, "a job that appends to a log, with source.personal", "command line"))
     with spark_for(given, "forget") as spark:
         from jobs.core.events import forgetting
+        from jobs.core.events.subject_keys import SubjectKeys
 
-        found = forgetting.forget(spark, given, subject, dry_run)
+        assert given.postgres and given.sink.delta, "the config has checked it"
+        keys = SubjectKeys.of(given.postgres)
+        found = forgetting.forget(spark, str(given.sink.delta.path), keys, subject, dry_run)
     _out().print(event_text.forgotten(subject, found, dry_run), end="")
 
 

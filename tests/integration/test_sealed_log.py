@@ -130,9 +130,8 @@ def test_without_the_table_of_keys_no_event_is_read(case: Case, database: Any) -
 class Sealed:
     """A sealed log, written without a topic, and replays of it."""
 
-    def __init__(self, spark: SparkSession, keys: SubjectKeys, path: Path, case: Case) -> None:
+    def __init__(self, spark: SparkSession, keys: SubjectKeys, path: Path) -> None:
         self.spark, self.keys, self.path = spark, keys, path
-        self.config = case.made(PERSONAL).config
         self._log = EventLog(spark, f"{path}/log", True)
         self._log.make()
 
@@ -149,6 +148,9 @@ class Sealed:
         found = self.spark.createDataFrame(given, f"{EVENT}, subject STRING, personal STRING")
         sealing.sealed(found, self.keys, self.log_id).write.format("delta").mode("append").save(self._log.path)
 
+    def forget(self, subject: str, dry_run: bool = False) -> forgetting.Forgotten:
+        return forgetting.forget(self.spark, self._log.path, self.keys, subject, dry_run)
+
     def request(self) -> Request:
         place = (f"{self.path}/users", f"{self.path}/work", USERS)
         made = Request("users", self._log.path, *place, snapshots=f"{self.path}/snapshots", every=1)
@@ -159,8 +161,8 @@ class Sealed:
 
 
 @pytest.fixture
-def log(spark: SparkSession, keys: SubjectKeys, tmp_path: Path, case: Case) -> Sealed:
-    made = Sealed(spark, keys, tmp_path, case)
+def log(spark: SparkSession, keys: SubjectKeys, tmp_path: Path) -> Sealed:
+    made = Sealed(spark, keys, tmp_path)
     made.append(
         ("u1", 1, "user_created", '{"user_id":"u1"}', '{"name":"Ann"}'),
         ("u2", 1, "user_created", '{"plan":"pro"}', '{"name":"Bo"}'),
@@ -184,16 +186,16 @@ def test_who_is_forgotten_is_gone_from_states_and_snapshots_with_the_next_replay
     Rebuild(log.spark, log.request()).run()
     holds(("u1", 2, "u1", "Anna", None), ("u2", 1, None, "Bo", "pro"))
     assert len(log.snapshots()) == 1
-    assert forgetting.forget(log.spark, log.config, "u1", True) == forgetting.Forgotten(f"{log.path}/log", 2, 1)
+    assert log.forget("u1", True) == forgetting.Forgotten(f"{log.path}/log", 2, 1)
     assert log.keys.forgotten(log.log_id) == 0
-    found = forgetting.forget(log.spark, log.config, "u1", False)
+    found = log.forget("u1")
     said = f"forgot u1: what 2 events in 1 stream of {log.path}/log had sealed is gone\n"
     assert event_text.forgotten("u1", found, False).plain.startswith(said)
     Rebuild(log.spark, replace(log.request(), from_snapshot=True, every=100)).run()
     holds(("u1", 1, "u1", None, None), ("u2", 1, None, "Bo", "pro"))
     assert log.snapshots() == []
     with pytest.raises(ConfigError, match="SUBJECT = u1: a subject of which .* has something sealed; this one is not"):
-        forgetting.forget(log.spark, log.config, "u1", False)
+        log.forget("u1")
 
 
 def test_a_follower_makes_its_table_anew_once_one_more_is_forgotten(log: Sealed, holds: Callable[..., None]) -> None:

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from jobs.core import delta_log
 from jobs.core.errors import ConfigError, Problem
 from jobs.core.events.envelope import EVENT
-from jobs.core.events.pinned_log import PinnedLog
+from jobs.core.events.pinned_log import PinnedLog, as_they_are
 from jobs.core.events.sealing import SEALED, is_sealed
 
 RULE = "rows_are_events", "stream_id <> '' AND stream_version > 0 AND event_id <> '' AND schema_version > 0"
@@ -66,5 +66,5 @@ class EventLog:
         return delta_log.table_id(self._spark, self.path)
 
     def at(self, version: int) -> PinnedLog:
-        """The log as it is in a version."""
-        return PinnedLog(self._spark, self.path, version)
+        """The log as it is in a version, with what is sealed in it."""
+        return PinnedLog(self._spark, self.path, version, as_they_are)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -12,9 +12,6 @@ from jobs.core.errors import ConfigError, Problem
 from jobs.core.events import pinned_log
 from jobs.core.events.subject_keys import SubjectKeys
 
-if TYPE_CHECKING:
-    from jobs.event_append import Config
-
 
 class Forgotten(NamedTuple):
     log: str
@@ -22,11 +19,9 @@ class Forgotten(NamedTuple):
     streams: int
 
 
-def forget(spark: SparkSession, config: Config, subject: str, dry_run: bool) -> Forgotten:
+def forget(spark: SparkSession, path: str, keys: SubjectKeys, subject: str, dry_run: bool) -> Forgotten:
     """Drops the key, or only counts. Raises ConfigError where there is none, DependencyMissing without log or database."""
-    assert config.postgres and config.sink.delta, "the config has checked it"
-    path, keys = str(config.sink.delta.path), SubjectKeys.of(config.postgres)
-    log = pinned_log.PinnedLog(spark, path, pinned_log.newest(spark, path))
+    log = pinned_log.PinnedLog(spark, path, pinned_log.newest(spark, path), pinned_log.as_they_are)
     log_id = delta_log.table_id(spark, path)
     key = keys.key_of(log_id, subject)
     if key is None:

@@ -16,6 +16,7 @@ from jobs.core import delta_log
 from jobs.core.errors import ConfigError, DependencyMissing, Problem
 from jobs.core.events import skips
 from jobs.core.events.envelope import EVENT
+from jobs.core.events.sealing import Opener
 from jobs.core.events.skips import Skip
 from jobs.core.failures import words
 from jobs.core.files import Folder
@@ -47,8 +48,8 @@ class Added(NamedTuple):
 class PinnedLog:
     """What a replay reads, however often it is started and whatever is appended meanwhile."""
 
-    def __init__(self, spark: SparkSession, path: str, version: int, open_: Open = as_they_are) -> None:
-        self._spark, self.path, self.version, self._open = spark, path, version, open_
+    def __init__(self, spark: SparkSession, path: str, version: int, open_: Open | None = None) -> None:
+        self._spark, self.path, self.version, self._open = spark, path, version, open_ or Opener()
 
     def events(self) -> DataFrame:
         """Raises ConfigError for sealed ones that cannot be opened."""

@@ -50,8 +50,9 @@ def opened(events: DataFrame, keys: SubjectKeys) -> DataFrame:
     """EVENT with SEALED -> EVENT. An event that cannot be opened, and is not forgotten, fails the query."""
     held = events.withColumn(KEY, _asked(keys.opening(), "key BINARY, forgotten BOOLEAN")(F.col("sealed_by")))
     text = F.try_aes_decrypt(F.col("sealed"), F.col(f"{KEY}.key"), F.lit(MODE), F.lit(PADDING), _bound_to())
-    tried = held.withColumn("_opened", text.cast("string"))
-    shut, gone = F.col("_opened").isNull(), F.coalesce(F.col(f"{KEY}.forgotten"), F.lit(False))
+    gone = F.coalesce(F.col(f"{KEY}.forgotten"), F.lit(False))
+    left = held.filter(~(gone & (F.col("data") == NOTHING)))  # before anything is opened: who only counts opens nothing
+    tried, shut = left.withColumn("_opened", text.cast("string")), F.col("_opened").isNull()
     cause = F.when(F.col(f"{KEY}.key").isNull(), "its key is not among the keys of subjects")
     cause = cause.otherwise("what is sealed in it does not open: it was changed, or is another event's")
     data = (
@@ -59,8 +60,7 @@ def opened(events: DataFrame, keys: SubjectKeys) -> DataFrame:
         .when(shut, F.raise_error(_named(cause)))
         .otherwise(_joined(F.col("data"), F.col("_opened")))
     )
-    left = tried.withColumn("data", data).filter(~(gone & (F.col("data") == NOTHING)))
-    return left.drop(*SEALED, KEY, "_opened")
+    return tried.withColumn("data", data).drop(*SEALED, KEY, "_opened")
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,10 @@ class SubjectKeys:
         """A task's work: ids -> OPENING."""
         return self._asking(OPENING, found)
 
+    def check(self) -> None:
+        """Raises DependencyMissing unless database and table are there."""
+        self.forgotten("")
+
     def forgotten(self, log_id: str) -> int:
         """How many subjects of a log are. Raises DependencyMissing."""
         with self._driver() as cursor:
@@ -105,13 +109,14 @@ class SubjectKeys:
             with contextlib.ExitStack() as open_ones:
                 cursor: Cursor | None = None
                 for array in arrays:
-                    names = array.to_pylist()
-                    unknown = sorted({name for name in names if name is not None} - known.keys())
+                    encoded = array.dictionary_encode()
+                    names = encoded.dictionary.to_pylist()
+                    unknown = sorted(set(names) - known.keys())
                     if unknown:
                         cursor = cursor or open_ones.enter_context(_connected(connect))
                         with carried():
                             known |= ask(cursor, unknown)
-                    yield _structs([known.get(name) for name in names], kind)
+                    yield _structs([known[name] for name in names], kind).take(encoded.indices)
 
         return asked
 
@@ -150,7 +155,7 @@ def _in_use(cursor: Cursor, log_id: str, digests: Mapping[bytes, str]) -> dict[s
 
 def _structs(rows: Iterable[Any], kind: pa.DataType) -> pa.Array:
     names = [kind.field(number).name for number in range(kind.num_fields)]
-    return pa.array([None if row is None else dict(zip(names, row)) for row in rows], kind)
+    return pa.array([dict(zip(names, row)) for row in rows], kind)
 
 
 @contextlib.contextmanager
