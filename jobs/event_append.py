@@ -17,7 +17,7 @@ Run        spark-submit jobs/event_append.py --env local
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -45,6 +45,7 @@ class Config(JobConfig):
     """conf/event_append.yaml."""
 
     events: Events = Events()
+    seals: ClassVar[bool] = True
 
     def findings(self) -> Findings:
         return [*super().findings(), *_findings(self)]

@@ -26,7 +26,7 @@ from typing import Literal
 from pyspark.sql import SparkSession
 from rich.console import Console
 
-from jobs.core import bounded, checks
+from jobs.core import bounded, checks, runner
 from jobs.core import lease as leases
 from jobs.core.causes import naming
 from jobs.core.clock import utc_now
@@ -44,7 +44,6 @@ from jobs.core.lease_files import FileRegister
 from jobs.core.overlaps import overlap
 from jobs.core.problems import Finding
 from jobs.core.run_config import Place, RunConfig
-from jobs.core.runner import EndBetweenBatches
 from jobs.core.values import Count, DataPath, Duration
 
 
@@ -142,12 +141,8 @@ def replay(rebuild: Rebuild) -> int:
 
 def follow(spark: SparkSession, config: Config, follower: Follower, every_s: float) -> int:
     """Until a signal asks it to end."""
-    hook = EndBetweenBatches(follower, config.stop_within)
-    hook.install(spark)
-    try:
+    with runner.ending(spark, follower, config.stop_within):
         follower.run(every_s)
-    finally:
-        hook.done()
     return 0
 
 

@@ -24,7 +24,7 @@ import sys
 
 from pyspark.sql import SparkSession
 
-from jobs.core import bounded
+from jobs.core import bounded, runner
 from jobs.core import lease as leases
 from jobs.core.causes import naming
 from jobs.core.clock import utc_now
@@ -40,7 +40,6 @@ from jobs.core.lease_files import FileRegister
 from jobs.core.overlaps import overlap
 from jobs.core.problems import Finding
 from jobs.core.run_config import Place, RunConfig
-from jobs.core.runner import EndBetweenBatches
 from jobs.core.values import Count, Duration, Topic
 
 
@@ -109,12 +108,8 @@ def start(spark: SparkSession, config: Config, wanted: Request) -> int:
 
 def republish(spark: SparkSession, config: Config, republisher: Republisher) -> int:
     """To its end, or until a signal asks for one."""
-    hook = EndBetweenBatches(republisher, config.stop_within)
-    hook.install(spark)
-    try:
+    with runner.ending(spark, republisher, config.stop_within):
         republisher.run()
-    finally:
-        hook.done()
     return 0
 
 

@@ -196,7 +196,9 @@ def needs(config: JobConfig) -> Iterator[Finding]:
     """Groups that other groups rely on."""
     if config.sink.postgres and config.postgres is None:
         yield Finding(("postgres",), "required for a sink in PostgreSQL: postgres.url and postgres.user")
-    if config.source.personal and config.postgres is None:
+    if config.source.personal and not config.seals:
+        yield Finding(("source", "personal"), "only for a job that seals it, as event_append does")
+    elif config.source.personal and config.postgres is None:
         yield Finding(("postgres",), "required with source.personal, for the keys: postgres.url and postgres.user")
     if config.sink.postgres and config.ledger:
         yield Finding(("ledger",), "no ledger in a folder: a sink in PostgreSQL has it in its own transaction")

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from pydantic import Field, PrivateAttr
 
@@ -233,6 +233,7 @@ class JobConfig(RunConfig):
     lease: LeaseLimits = LeaseLimits()
     ledger: DataPath | None = None  # beside the sink, unless the sink has no place of its own
     monitoring: Monitoring = Monitoring()
+    seals: ClassVar[bool] = False  # whether the job does with `source.personal` what that promises
     _recover: Recover | None = PrivateAttr(None)
 
     @property

@@ -17,8 +17,8 @@ import sys
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, get_args
 
@@ -118,12 +118,8 @@ def _stream(spark: SparkSession, start: Callable[[SparkSession, ConfigT], Runnin
     spark.sparkContext.setLogLevel("WARN")
     try:
         running = start(spark, config)
-        hook = EndBetweenBatches(running, config.stop_within)
-        hook.install(spark)
-        try:
+        with ending(spark, running, config.stop_within):
             running.wait()
-        finally:
-            hook.done()
         return 0
     finally:
         stop_quietly(spark)
@@ -132,6 +128,17 @@ def _stream(spark: SparkSession, start: Callable[[SparkSession, ConfigT], Runnin
 class Stoppable(Protocol):
     def request_stop(self) -> None:
         """Asks for an end where nothing is left half done; returns at once."""
+
+
+@contextmanager
+def ending(spark: SparkSession, running: Stoppable, limit: Duration) -> Iterator[None]:
+    """A signal in here asks for an end between batches."""
+    hook = EndBetweenBatches(running, limit)
+    hook.install(spark)
+    try:
+        yield
+    finally:
+        hook.done()
 
 
 class EndBetweenBatches:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from jobs.core.config import (
     DeltaSink,
+    JobConfig,
     Join,
     JoinConfig,
     Kafka,
@@ -184,3 +185,16 @@ def test_how_a_job_may_recover(tmp_path: Path, sets: dict[str, str], how: Any, w
 
 def test_no_file_can_ask_for_a_recovery(tmp_path: Path) -> None:
     assert told(tmp_path, "recover=reprocess")[0] == "recover"
+
+
+def test_only_a_job_that_seals_takes_personal_fields() -> None:
+    whole = {
+        "job": "j",
+        "source": {"kafka": {"topic": "t"}, "format": "event", "personal": {}},
+        "kafka": {"bootstrap_servers": "localhost:9092"},
+        "sink": {"delta": {"path": "data/out"}},
+        "dead_letters": {"kafka": {"topic": "t.dead"}},
+        "checkpoint": "data/cp",
+    }
+    with pytest.raises(ValidationError, match="only for a job that seals it, as event_append does"):
+        JobConfig.model_validate(whole)
