@@ -39,7 +39,8 @@ def test_letters_are_redriven_and_written_once_or_parked(case: Case, spark: Spar
 
     assert redrive(spark, made.config, Wanted()) == Done(0, 1, 1), "two attempts are enough"
     assert redrive(spark, made.config, Wanted()) == Done(0, 0, 2)
-    assert case.records(case.parking) == case.records(case.dead)[-1:], "a parked letter is the letter as it was"
+    *_, garbage = [letter for letter in case.records(case.dead) if letter[1] == b"{"]
+    assert case.records(case.parking) == [garbage], "a parked letter is the letter as it was"
     case.send(miss, case.again)
     check(made.run(), read=10, written=4, dead_letters=1, redriven=1, rejected_again=1, duplicate=3)
     last = letters.at(letters.read(spark, made.config), case.orders, 0, 2)
