@@ -21,6 +21,7 @@ from pathlib import Path
 
 import _demo_report
 import psycopg2
+from _lib.classes import QUICK
 from _orders import TOPIC, customer, orders
 from _stack import ServerFailed, Stack
 from confluent_kafka import KafkaError, Producer
@@ -150,7 +151,7 @@ def _settings(folder: Path) -> list[str]:
 def _job(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The job under spark-submit, as a user starts it; ended by SIGTERM, as a cluster ends it."""
     submit = [str(Path(os.environ["SPARK_HOME"]) / "bin" / "spark-submit"), "--jars", os.environ["PATTERNS_JARS"]]
-    submit += ["--driver-java-options", _demo_report.QUICK]
+    submit += ["--driver-java-options", QUICK]
     command = [*submit, str(ROOT / "jobs" / "stream_table_join.py"), "--env", "local", *_settings(folder)]
     with (folder / "job.log").open("wb") as log:
         job = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from _lib.classes import QUICK
 from pyspark.sql import Row, SparkSession
 from rich.table import Table
 
@@ -20,7 +21,6 @@ from jobs.stream_table_join import Config
 SHOWN = ("order_id", "customer_id", "segment", "amount", "_reference_version")
 FEW = 3
 STDERR = 2
-QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # for a JVM that lives for seconds
 
 
 class Found(NamedTuple):

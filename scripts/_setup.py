@@ -9,12 +9,23 @@ import os
 import sys
 from pathlib import Path
 
+from _lib import classes, needs, venv
 from _lib import jars as _jars
-from _lib import needs, venv
 from _lib.places import LOCKS, ROOT, SetupFailed, one_sentence
 
 COMPARED = "PATTERNS_COMPARED"
-__all__ = ["COMPARED", "ROOT", "SetupFailed", "compared", "enter", "environment", "jars", "python", "spark_environment"]
+__all__ = [
+    "COMPARED",
+    "ROOT",
+    "SetupFailed",
+    "compared",
+    "enter",
+    "environment",
+    "jars",
+    "python",
+    "quick_environment",
+    "spark_environment",
+]
 
 
 def environment() -> None:
@@ -58,6 +69,14 @@ def spark_environment() -> dict[str, str]:
     if needs.java().home is None:  # JAVA_HOME is unset or will not do: Spark takes the PATH's then
         variables.pop("JAVA_HOME", None)
     return variables
+
+
+def quick_environment() -> dict[str, str]:
+    """The same, and an archive of classes with which a JVM starts in two thirds of the time: for who starts many."""
+    variables = spark_environment()
+    with one_sentence():
+        archive = classes.ensure(needs.java().executable, variables)
+    return {**variables, **({"PATTERNS_CLASSES": str(archive)} if archive else {})}
 
 
 def _spark_variables(spark: list[Path]) -> dict[str, str]:

@@ -9,20 +9,20 @@ import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from _lib.classes import QUICK
 from _lib.processes import Process, start_time, until
 
 from _faults import points
 from _faults.points import Act
+from jobs.core.session import shared_classes
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 240
-QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # a JVM that lives for seconds
 SMALL = {
     "spark.ui.enabled": "false",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.memory": "1g",
-    "spark.driver.extraJavaOptions": QUICK,
     "spark.sql.shuffle.partitions": "1",
     "spark.default.parallelism": "1",
     "spark.databricks.delta.snapshotPartitions": "1",
@@ -48,7 +48,8 @@ class Driver:
     ) -> None:
         """`folder` has the faults that are armed."""
         self.folder, self.log = folder, log
-        confs = [part for key, value in SMALL.items() for part in ("--conf", f"{key}={value}")]
+        settings = {**SMALL, **shared_classes(QUICK)}
+        confs = [part for key, value in settings.items() for part in ("--conf", f"{key}={value}")]
         program = str(Path(os.environ["SPARK_HOME"]) / "bin" / "spark-submit")
         command = [str(Path(__file__).with_name("armed_job.py")), job, "--config", str(config), *more]
         paths = os.pathsep.join((str(ROOT), str(ROOT / "scripts")))

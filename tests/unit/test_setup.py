@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from _lib import jars, needs, places, processes, venv
+from _lib import classes, jars, needs, places, processes, venv
 from _lib.jars import Jar
 from _lib.places import SetupFailed
 
@@ -248,6 +248,50 @@ def test_another_project_file_only_installs_the_project(unmade: Path, made: list
     assert made == [unmade.name]
     assert (unmade / ".venv" / "own").exists()
     assert venv._current()
+
+
+LAUNCHER = """#!/bin/sh
+printf 'a warning\\n\\0\\n%s\\0-Dquick\\0-cp\\0/conf:/spark/jars/*\\0Submit\\0' "$0"
+"""
+
+
+def program(folder: Path, text: str) -> Path:
+    made = folder / "java"
+    made.write_text(text)
+    made.chmod(0o755)
+    return made
+
+
+def test_classes_are_archived_with_jars_alone_on_the_class_path(tmp_path: Path) -> None:
+    java = program(tmp_path, LAUNCHER)
+    environment = {"SPARK_HOME": "/spark", "PATTERNS_JARS": "a.jar"}
+    command = classes._command(java, environment, "-Dquick", "/work")
+    assert command == [str(java), "-Dquick", "-cp", "/spark/jars/*", "Submit"]
+
+
+def test_a_launcher_that_failed_is_quoted(tmp_path: Path) -> None:
+    java = program(tmp_path, "#!/bin/sh\necho 'no such class' >&2\nexit 1\n")
+    with pytest.raises(SetupFailed, match=r"Spark's launcher failed: no such class"):
+        classes._command(java, {"SPARK_HOME": "/spark", "PATTERNS_JARS": ""}, "", "/work")
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_classes_that_could_not_be_archived_leave_a_log_and_no_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: bool
+) -> None:
+    """What another Java has left goes in any case."""
+    (tmp_path / "classes-old.jsa").touch()
+    monkeypatch.setattr(classes.venv, "VENV", tmp_path)
+    monkeypatch.setattr(classes, "_command", lambda java, environment, options, work: _archiving(options, written))
+    made = classes.ensure(tmp_path, {})
+    assert (made is not None, classes.ensure(tmp_path, {})) == (written, made)
+    assert [path.suffix for path in tmp_path.glob("classes-*")] == [".jsa" if written else ".log"]
+
+
+def _archiving(options: str, written: bool) -> list[str]:
+    """What writes the archive that the options name, or does not."""
+    part = options.rpartition("=")[2]
+    return ["touch", part] if written else ["true"]
 
 
 def test_ports_differ() -> None:

@@ -28,12 +28,27 @@ def test_every_default_has_its_reason() -> None:
             assert above.startswith("# ") and len(above) > 20, line
 
 
-def test_jars_are_for_sessions_that_no_spark_submit_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATTERNS_JARS", "a.jar,b.jar")
+def test_jars_and_classes_are_for_sessions_that_no_spark_submit_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"PATTERNS_JARS": "a.jar,b.jar", "PATTERNS_CLASSES": "/a.jsa", "SPARK_HOME": "/spark"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
-    assert session._local_jars() == {"spark.jars": "a.jar,b.jar"}
+    assert session._local() == {
+        "spark.jars": "a.jar,b.jar",
+        "spark.driver.extraClassPath": "/spark/jars/*",
+        "spark.driver.extraJavaOptions": "-XX:SharedArchiveFile=/a.jsa",
+    }
     monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
-    assert session._local_jars() == {}
+    assert session._local() == {}
+
+
+@pytest.mark.parametrize("missing", ["PATTERNS_CLASSES", "SPARK_HOME"])
+def test_options_go_without_an_archive_too(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    for name in ("PATTERNS_CLASSES", "SPARK_HOME"):
+        monkeypatch.setenv(name, "/there")
+    monkeypatch.delenv(missing)
+    assert session.shared_classes() == {}
+    assert session.shared_classes("-Xint") == {"spark.driver.extraJavaOptions": "-Xint"}
 
 
 def test_a_setting_holds_for_as_long_as_it_is_asked_to(spark: SparkSession) -> None:
