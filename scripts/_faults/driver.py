@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from _lib.classes import QUICK
-from _lib.processes import Process, start_time, until
+from _lib.processes import Process, is_stopped, start_time, until
 
 from _faults import points
 from _faults.points import Act
@@ -85,8 +84,13 @@ class Driver:
             raise JobEnded(f"the job {how}, still not: {what}\n{self.said[-4000:]}")
 
     def stands_at(self, point: str) -> None:
-        """Waits until it was stopped there."""
-        self.until(lambda: points.was_hit(self.folder, point) and self._is_stopped(), f"stopped at {point}")
+        """Waits until it was stopped there, and with it who stops the others, and stops last: a SIGCONT before that is lost."""
+
+        def stands() -> bool:
+            last = points.hit_by(self.folder, point)
+            return last is not None and is_stopped(last) and is_stopped(self.process.pid)
+
+        self.until(stands, f"stopped at {point}")
 
     def is_held_at(self, point: str) -> None:
         """Waits until a thread of it is held there."""
@@ -109,7 +113,3 @@ class Driver:
             return self._started.wait(limit_s)
         except subprocess.TimeoutExpired:
             raise JobEnded(f"the job did not end within {limit_s:.0f} s\n{self.said[-4000:]}") from None
-
-    def _is_stopped(self) -> bool:
-        state = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return bool(re.fullmatch("[Tt]", state))

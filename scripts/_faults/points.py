@@ -112,6 +112,13 @@ def was_hit(folder: Path, point: str) -> bool:
     return (folder / f"{point}.hit").exists() and not (folder / point).exists()
 
 
+def hit_by(folder: Path, point: str) -> int | None:
+    """The process that got to a point; None while none has."""
+    taken = folder / f"{point}.hit"
+    said = taken.read_text() if was_hit(folder, point) else ""
+    return int(said) if said.isdigit() else None
+
+
 def reach(point: str) -> None:
     """Called at each point."""
     taken = _folder() / f"{point}.hit"
@@ -119,7 +126,9 @@ def reach(point: str) -> None:
         (_folder() / point).rename(taken)
     except FileNotFoundError:
         return
-    _act(taken.read_text(), point)
+    act = taken.read_text()
+    taken.write_text(str(os.getpid()))
+    _act(act, point)
 
 
 def _act(act: str, point: str) -> None:

@@ -68,6 +68,15 @@ def start_time(pid: int) -> str | None:
     return None if not started or state.startswith("Z") else started.strip()
 
 
+def is_stopped(pid: int) -> bool:
+    """By SIGSTOP, or by a debugger."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] in "Tt"
+
+
 def below(pid: int) -> list[int]:
     """Its children, theirs, and so on, as far as they live now."""
     parents = dict(_parents())

@@ -315,6 +315,18 @@ def test_a_signal_reaches_all_below_in_sessions_of_their_own_too() -> None:
     assert processes.until(lambda: processes.start_time(pid) is None, 20)
 
 
+def test_a_stopped_process_is_known() -> None:
+    asleep = subprocess.Popen(["sleep", "60"])
+    try:
+        assert not processes.is_stopped(asleep.pid)
+        asleep.send_signal(signal.SIGSTOP)
+        assert processes.until(lambda: processes.is_stopped(asleep.pid), 10)
+    finally:
+        asleep.kill()
+        asleep.wait()
+    assert not processes.is_stopped(asleep.pid)
+
+
 def test_a_process_that_ended_is_not_alive() -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     started = processes.start_time(ended.pid) or ""
