@@ -13,18 +13,23 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from threading import Event
 from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
+from jobs.core.connections import Retry
 from jobs.core.decode_plan import Rejection
 from jobs.core.errors import DependencyMissing
 from jobs.core.events import reading
 from jobs.core.events.envelope import Envelope
 from jobs.core.kinds import Kind, of_kafka
 from jobs.core.reasons import Reason
+from jobs.core.retry import Retrier
 
+SETTLING = Retry()  # a leader is elected within a second or two
 BATCH = 10_000  # records at a time
 SHOWN = 100  # bad records that are kept
 State = dict[str, Any]
@@ -108,7 +113,8 @@ def spans(admin: Any, topic: str, timeout_s: float) -> Spans:
     known = admin.list_topics(topic, timeout=timeout_s).topics.get(topic)
     if known is None or known.error is not None:
         raise DependencyMissing("Kafka topic", topic, "the broker has no such topic")
-    first, last = (_offsets(admin, topic, known.partitions, spec, timeout_s) for spec in _WHERE)
+    settled = Retrier(f"offsets of {topic}", SETTLING, Event())
+    first, last = (settled(partial(_offsets, admin, topic, known.partitions, spec, timeout_s)) for spec in _WHERE)
     return {partition: (first[partition], last[partition]) for partition in known.partitions}
 
 

@@ -87,10 +87,11 @@ class FakeConsumer:
 
 
 class FakeAdmin:
-    """A broker with one topic; `away` is what it says instead."""
+    """A broker with one topic; `away` is what it says instead, and `unsettled` what it says of offsets at first."""
 
     def __init__(self, topic: str, spans: dict[int, tuple[int, int]], away: KafkaError | None = None) -> None:
         self.topic, self.spans, self.away = topic, spans, away
+        self.unsettled: list[KafkaError] = []
         self.isolation: set[Any] = set()
 
     def list_topics(self, topic: str, timeout: float) -> Any:
@@ -105,5 +106,8 @@ class FakeAdmin:
         answers: dict[Any, Any] = {}
         for place, spec in asked.items():
             answers[place] = Future()
+            if self.unsettled:
+                answers[place].set_exception(KafkaException(self.unsettled.pop()))
+                break
             answers[place].set_result(SimpleNamespace(offset=self.spans[place.partition][spec._value != EARLIEST]))
         return answers

@@ -114,3 +114,13 @@ def test_spans_are_those_whose_transactions_are_over() -> None:
     assert admin.isolation == {IsolationLevel.READ_COMMITTED}
     with pytest.raises(DependencyMissing, match="Kafka topic other unreachable: the broker has no such topic"):
         spans(admin, "other", 1)
+
+
+def test_partitions_that_have_no_leader_yet_are_asked_again() -> None:
+    """As of a topic that was made a moment ago."""
+    admin = FakeAdmin("events", {0: (2, 9)})
+    admin.unsettled = [KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION), KafkaError(KafkaError.LEADER_NOT_AVAILABLE)]
+    assert spans(admin, "events", 1) == {0: (2, 9)}
+    admin.unsettled = [KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)]
+    with pytest.raises(KafkaException, match="TOPIC_AUTHORIZATION_FAILED"):
+        spans(admin, "events", 1)
