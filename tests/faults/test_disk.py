@@ -11,6 +11,8 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,17 @@ from _faults.servers import Servers
 from _lib.processes import until
 from pyspark.sql import SparkSession
 
+from jobs import event_replay
+from jobs.core import runner
 from jobs.core.errors import NoSpace
+from jobs.core.events import replay_options
+from jobs.core.events.envelope import EVENT
 from jobs.stream_table_join import start
 
 SIZE_MB = 16
+AT = datetime(2026, 1, 5, 10, tzinfo=timezone.utc)
+REPLAY = runner.parser()
+replay_options.add(REPLAY)
 
 
 class Disk:
@@ -68,6 +77,34 @@ def test_a_full_disk_under_a_folder_of_the_job(cases: Callable[..., Case], disk:
     disk.make_room()
     case.drain()
     case.check()
+
+
+@pytest.mark.parametrize("what", ["work", "into", "snapshots"])
+def test_a_full_disk_under_a_replay(spark: SparkSession, tmp_path: Path, disk: Disk, what: str) -> None:
+    """The states are the old ones until they are the new ones."""
+    folders = {name: tmp_path / name for name in ("log", "into", "work", "snapshots")} | {what: disk.path / what}
+    places: dict[str, Any] = {name: {"path": str(folder)} for name, folder in folders.items()}
+    places["snapshots"]["every"] = 1
+    fold = {"state": "name STRING", "events": {"user_created": "set"}}
+    config = event_replay.Config.model_validate({"job": "users", **places, "fold": fold})
+    replay = partial(event_replay.start, spark, config, event_replay.request(config, REPLAY.parse_args([])))
+
+    def log(number: int) -> None:
+        event = (f"u{number}", 1, "a", "user_created", 1, f'{{"name": "{number}"}}', None, AT, AT, None, None, None)
+        spark.createDataFrame([event], EVENT).write.format("delta").mode("append").save(str(folders["log"]))
+
+    def names() -> list[str]:
+        return sorted(row["name"] for row in spark.read.format("delta").load(str(folders["into"])).collect())
+
+    log(1)
+    assert (replay(), names()) == (0, ["1"])
+    log(2)
+    disk.fill()
+    with pytest.raises(NoSpace, match=f"no space left under .*{folders[what]}"):
+        replay()
+    assert names() == (["1", "2"] if what == "snapshots" else ["1"])
+    disk.make_room()
+    assert (replay(), names()) == (0, ["1", "2"])
 
 
 def test_a_full_disk_under_postgres(

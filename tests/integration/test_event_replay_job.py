@@ -46,10 +46,10 @@ class Replay:
         log = self.spark.createDataFrame(list(events), EVENT).write.format("delta")
         log.mode("append").save(f"{self.folder}/log")
 
-    def start(self, *argv: str, at: str | None = None) -> Driver:
-        """With a kill at a point, if one is named."""
+    def start(self, *argv: str, at: str | None = None, act: points.Act = "kill") -> Driver:
+        """With a fault at a point, if one is named."""
         if at:
-            points.arm(self.folder / "faults", at, "kill")
+            points.arm(self.folder / "faults", at, act)
         places = (self.folder / "replay.yaml", self.folder / "faults", self.folder / "said")
         return Driver(*places, {}, *argv, job="jobs.event_replay")
 
@@ -84,13 +84,18 @@ def holds(replay: Replay, rows: Callable[..., DataFrame]) -> Callable[..., None]
 
 
 def test_a_kill_at_each_point_and_a_start_that_goes_on(replay: Replay, holds: Any) -> None:
-    """One commit a version of the log, whatever happens; the old states are there until the new ones are."""
+    """One commit a version of the log, whatever happens; the old states are there until the new ones are. SIGTERM is a kill
+    to a replay that comes to an end by itself.
+    """
     replay.ends(0)
     holds(*OLD)
     replay.log(event("u1", 2, "updated", "Anna"))
     replay.ends(-9, at="replay_building")
     holds(*OLD)
-    replay.ends(-9, at="replay_built")
+    held = replay.start(at="replay_built", act="hold")
+    held.is_held_at("replay_built")
+    held.terminate()
+    assert held.wait(30) == 143, held.said[-4000:]
     holds(*OLD)
     replay.log(event("u3", 1, "created", "Cy"))
     replay.ends(-9, at="replay_swapped")
