@@ -23,13 +23,12 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.core import delta_log
-from jobs.core.events import failing, pinned_log
+from jobs.core.events import failing, pinned_log, swapping
 from jobs.core.events.pinned_log import PinnedLog
 from jobs.core.events.rebuilding import Rebuild, Request
 from jobs.core.lease import Lease
 
 HARMLESS = {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "CLUSTER BY"}
-LOOKED_AT = 100  # commits, the newest first
 TRANSACTION, VERSION = "spark.databricks.delta.write.txnAppId", "spark.databricks.delta.write.txnVersion"
 METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 log = logging.getLogger(__name__)
@@ -67,18 +66,14 @@ class Follower:
 
     def position(self) -> int | None:
         """The version of the log that the table is at; None where that is not known."""
-        into = self.request.into
-        if delta_log.version(self._spark, into) < 0:
-            return None
-        for commit in DeltaTable.forPath(self._spark, into).history(LOOKED_AT).collect():
-            told = _told(commit["userMetadata"])
-            if told or commit["operation"] not in HARMLESS:
-                return int(told["log_version"]) if self._is_ours(told) else None
+        for operation, said in swapping.said(self._spark, self.request.into):
+            if said or operation not in HARMLESS:
+                return int(said["log_version"]) if self._is_ours(said) else None
         return None
 
-    def _is_ours(self, told: Mapping[str, Any]) -> bool:
+    def _is_ours(self, said: Mapping[str, Any]) -> bool:
         wanted = {**self.request.told(), "log_id": delta_log.table_id(self._spark, self.request.log)}
-        return all(told.get(name) == value for name, value in wanted.items() if name != "job")
+        return all(said.get(name) == value for name, value in wanted.items() if name != "job")
 
     def _merge(self, new: DataFrame, version: int) -> None:
         """One commit. Raises EventFailed."""
@@ -121,11 +116,3 @@ class Follower:
         finally:
             for name in settings:
                 self._spark.conf.unset(name)
-
-
-def _told(metadata: str | None) -> dict[str, Any]:
-    try:
-        found = json.loads(metadata or "{}")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -91,7 +91,8 @@ class PinnedLog:
         try:
             added = self._added(table, scala.none, version) if version < self.version else []
         except (Py4JJavaError, _Rewritten) as failure:
-            log.warning("what %s has since version %d cannot be told: %s", self.path, version, words(failure))
+            cause = str(failure) if isinstance(failure, _Rewritten) else words(failure)
+            log.warning("what %s has since version %d cannot be told: %s", self.path, version, cause)
             return None
         snapshot = table.getSnapshotAt(self.version, scala.none, scala.none, False)
         events = DataFrame(table.createDataFrame(snapshot, scala.seq(added), False, scala.none), self._spark)

@@ -20,7 +20,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -36,10 +36,12 @@ from jobs.core.events.pinned_log import PinnedLog
 from jobs.core.events.projection import Projection
 from jobs.core.events.records import Built, Pinned, Records, new_run
 from jobs.core.events.sealing import Opener
-from jobs.core.events.snapshots import Snapshot, Snapshots
+from jobs.core.events.snapshots import Snapshots
+from jobs.core.events.taking import Taking
 from jobs.core.lease import Lease
 from jobs.core.session import overridden
 
+INSTEAD = "move it away, or replay into another one"
 NOT_ADAPTIVE = ("spark.sql.adaptive.enabled", "false")  # it may drop, of an empty side, what `observe` counts
 log = logging.getLogger(__name__)
 
@@ -82,28 +84,19 @@ class Request:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-class Taken(NamedTuple):
-    """What a build folds: events, onto what a snapshot has, if it goes on from one."""
-
-    events: DataFrame
-    base: DataFrame | None = None
-    snapshot: Snapshot | None = None
-
-
 class Rebuild:
     """One request, at whatever point it stands."""
 
     def __init__(self, spark: SparkSession, request: Request, lease: Lease | None = None) -> None:
         self._spark, self.request, self._lease = spark, request, lease
         self._records = Records(spark, request.work, request.name())
-        place = request.snapshots
-        self._snapshots = Snapshots(spark, place, request.log, request.fold) if place else None
 
     def run(self) -> None:
         """To its end. Raises EventFailed and ReplayRefused; then nothing is swapped."""
         pin = self.pin()
         with self._dropped_when_it_fails():
             if not self._is_swapped(pin):
+                self.recognise(pin)
                 built = self.built(pin)
                 found = self.check(pin, built)
                 self.swap(pin, found)
@@ -121,16 +114,29 @@ class Rebuild:
 
     def pin(self) -> Pinned:
         """The unfinished replay of the same request, or a new one. Raises DependencyMissing, ConfigError."""
-        found = self._records.pinned()
-        if found is None or not self._log(found).is_there():
+        found, log_id = self._records.pinned(), delta_log.table_id(self._spark, self.request.log)
+        if found is None or found.log_id != log_id or not self._log(found).is_there():
             self.drop()
             version = pinned_log.newest(self._spark, self.request.log)
             live = delta_log.version(self._spark, self.request.into)
-            found = Pinned(self.request.name(version), version, live, new_run())
+            found = Pinned(self.request.name(version), log_id, version, live, new_run())
             self._log(found).check(self.request.bounds.skips)
             self._records.add(found)
         log.info("replay %s of version %d of %s", found.replay_id, found.log_version, self.request.log)
         return found
+
+    def recognise(self, pin: Pinned) -> None:
+        """The log has not lost what the live table was made of. Raises ReplayRefused."""
+        last = next((said for _, said in swapping.said(self._spark, self.request.into) if said), {})
+        if last.get("log") != self.request.log:  # nothing is known of it, or it moves to another log
+            return
+        if last.get("log_id") != pin.log_id:
+            raise ReplayRefused(
+                self.request.into, f"it is of another table that was at {self.request.log} before; {INSTEAD}"
+            )
+        if last["log_version"] > pin.log_version:
+            gone = f"it is of version {last['log_version']} of {self.request.log}, which has {pin.log_version} only"
+            raise ReplayRefused(self.request.into, f"{gone}; {INSTEAD}")
 
     def built(self, pin: Pinned) -> Built:
         """What an earlier start has built, or a new build."""
@@ -142,7 +148,8 @@ class Rebuild:
 
     def build(self, pin: Pinned) -> Built:
         """Raises EventFailed."""
-        taken, seen = self._from_snapshot(pin) or self._whole(pin), Observation()
+        taking, seen = self._taking(pin), Observation()
+        taken = (taking.newest() if self.request.from_snapshot else None) or taking.whole()
         counted = taken.events.observe(seen, F.count(F.lit(1)).alias("events"))
         with overridden(self._spark, *NOT_ADAPTIVE), failing.named(taken.events):
             _overwrite(self.request.projection.partials(counted, taken.base), self._build(pin))
@@ -150,20 +157,25 @@ class Rebuild:
 
     def check(self, pin: Pinned, built: Built) -> verdicts.Counts:
         """Raises ReplayRefused."""
-        taken = self._taken(pin, built)
+        taken = self._taking(pin).again(built.base)
+        if taken is None:
+            raise ReplayRefused(self.request.into, f"snapshot {built.base}, from which it was built, is gone")
         found = verdicts.counts(self.partials(pin), taken.events, taken.base)
         wrong = verdicts.wrong(found, built.folded)
         if not found.streams and (live := self._live()) is not None and live.head(1):
             wrong = f"no event of version {pin.log_version} of the log is within the bounds"
         if wrong:
             raise ReplayRefused(self.request.into, wrong)
+        if found.holed and not self.request.bounds.told():
+            log.warning(
+                "%d of %d streams have a version without an event in %s", found.holed, found.streams, self.request.log
+            )
         return found
 
     def swap(self, pin: Pinned, found: verdicts.Counts) -> None:
         """One commit, or none where it is there already. Raises LeaseLost, ReplayRefused."""
         into = self.request.into
-        log_id = delta_log.table_id(self._spark, self.request.log)
-        told = {**self.request.told(), "log_id": log_id, "log_version": pin.log_version}
+        told = {**self.request.told(), "log_id": pin.log_id, "log_version": pin.log_version}
         told |= {"replay_id": pin.replay_id, "run": pin.run}
         said = json.dumps({**told, "events": found.events, "streams": found.streams}, sort_keys=True)
         if self._lease:
@@ -173,14 +185,15 @@ class Rebuild:
 
     def keep(self, pin: Pinned, built: Built, found: verdicts.Counts) -> None:
         """Writes a snapshot where there is a place for it, all is within the bounds, and it is due."""
-        if self._snapshots is None or self.request.every is None or self.request.bounds.told():
+        snapshots = self._snapshots(pin)
+        if snapshots is None or self.request.every is None or self.request.bounds.told():
             return
         if self.request.forgotten:
-            self._snapshots.drop_others()
-        last = self._snapshots.named(built.base) if built.base else self._snapshots.newest(pin.log_version)
+            snapshots.drop_others()
+        last = snapshots.named(built.base) if built.base else snapshots.newest(pin.log_version)
         events = found.events + (last.events if built.base and last else 0)
         if events - (last.events if last else 0) >= self.request.every:
-            self._snapshots.write(self.partials(pin), pin.log_version, events)
+            snapshots.write(self.partials(pin), pin.log_version, events)
 
     def drop(self) -> None:
         self._records.forget()
@@ -188,32 +201,6 @@ class Rebuild:
     def partials(self, pin: Pinned) -> DataFrame:
         """What was built."""
         return self._spark.read.format("delta").load(self._build(pin))
-
-    def _whole(self, pin: Pinned) -> Taken:
-        return Taken(selected(self._log(pin).events(), self.request.bounds))
-
-    def _from_snapshot(self, pin: Pinned) -> Taken | None:
-        """What came after the newest good snapshot; None where the whole log is to be read."""
-        if self._snapshots is None or not self.request.from_snapshot:
-            return None
-        found = self._snapshots.newest(pin.log_version)
-        return self._after(pin, self._snapshots, found) if found else None
-
-    def _after(self, pin: Pinned, snapshots: Snapshots, snapshot: Snapshot) -> Taken | None:
-        new, bounds = self._log(pin).since(snapshot.log_version), self.request.bounds
-        if new is None:
-            return None
-        return Taken(selected(new.events, bounds), selected(snapshots.partials(snapshot), bounds), snapshot)
-
-    def _taken(self, pin: Pinned, built: Built) -> Taken:
-        """What a build has folded. Raises ReplayRefused where that is gone since."""
-        if built.base is None:
-            return self._whole(pin)
-        snapshot = self._snapshots.named(built.base) if self._snapshots else None
-        found = self._after(pin, self._snapshots, snapshot) if self._snapshots and snapshot else None
-        if found is None:
-            raise ReplayRefused(self.request.into, f"snapshot {built.base}, from which it was built, is gone")
-        return found
 
     @contextmanager
     def _dropped_when_it_fails(self) -> Iterator[None]:
@@ -232,6 +219,13 @@ class Rebuild:
 
     def _is_swapped(self, pin: Pinned) -> bool:
         return swapping.is_swapped(self._spark, self.request.into, pin.live_version, pin.run)
+
+    def _taking(self, pin: Pinned) -> Taking:
+        return Taking(self._log(pin), self.request.bounds, self._snapshots(pin))
+
+    def _snapshots(self, pin: Pinned) -> Snapshots | None:
+        place = self.request.snapshots
+        return Snapshots(self._spark, place, pin.log_id, self.request.fold) if place else None
 
     def _log(self, pin: Pinned) -> PinnedLog:
         return PinnedLog(self._spark, self.request.log, pin.log_version, self.request.opener)

@@ -1,6 +1,6 @@
 """What a replay remembers while it runs, so that a start after a kill goes on with it: two small files, each written once.
 
-<request>.pinned.json  which version of the log it reads, under which name it commits, where the live table stood
+<request>.pinned.json  which version of which log it reads, under which name it commits, where the live table stood
 <request>.built.json   what it has built
 """
 
@@ -26,6 +26,7 @@ class Pinned:
     """A replay that has begun."""
 
     replay_id: str
+    log_id: str  # of the log's table
     log_version: int
     live_version: int  # -1: there is no table yet
     run: str  # another one each time that the same is asked for again

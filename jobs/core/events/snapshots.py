@@ -35,7 +35,7 @@ class Snapshot:
     """What its record says."""
 
     name: str
-    log: str
+    log: str  # the id of its table
     log_version: int
     fold: str
     events: int  # that it covers
@@ -44,7 +44,7 @@ class Snapshot:
 
 
 class Snapshots:
-    """Those of one log and one fold, in a folder of their own."""
+    """Those of one log, by the id of its table, and of one fold, in a folder of their own."""
 
     def __init__(self, spark: SparkSession, path: str, log: str, fold: str) -> None:
         self._spark, self._path, self._log, self._fold = spark, path, log, fold

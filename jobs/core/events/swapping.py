@@ -7,7 +7,8 @@ is made, and by which run; the run is a transaction of Delta's too, which takes 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
@@ -16,6 +17,8 @@ from pyspark.sql import functions as F
 from jobs.core import delta_log
 from jobs.core.errors import ReplayRefused
 
+LOOKED_AT = 100  # commits, the newest first
+
 
 def swap(new: DataFrame, into: str, streams: Sequence[str], run: str, said: str) -> None:
     """STATE over STATE. Raises ReplayRefused where the table is not one of states."""
@@ -23,12 +26,20 @@ def swap(new: DataFrame, into: str, streams: Sequence[str], run: str, said: str)
     new.write.format("delta").mode("overwrite").options(**options).save(into)
 
 
+def said(spark: SparkSession, into: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Of each commit, the newest first, its operation, and what it says of itself if a replay has made it."""
+    if delta_log.version(spark, into) < 0:
+        return
+    for commit in DeltaTable.forPath(spark, into).history(LOOKED_AT).collect():
+        yield commit["operation"], _told(commit["userMetadata"])
+
+
 def is_swapped(spark: SparkSession, into: str, after: int, run: str) -> bool:
     """Whether a commit after a version is of this run."""
     if delta_log.version(spark, into) <= after:
         return False
     commits = DeltaTable.forPath(spark, into).history().filter(F.col("version") > after)
-    return any(_run(row.userMetadata) == run for row in commits.select("userMetadata").collect())
+    return any(_told(row.userMetadata).get("run") == run for row in commits.select("userMetadata").collect())
 
 
 def _how(new: DataFrame, into: str, streams: Sequence[str]) -> dict[str, str]:
@@ -55,10 +66,9 @@ def _only(streams: Sequence[str]) -> dict[str, str]:
     return {"replaceWhere": f"stream_id IN ({', '.join(texts)})"}
 
 
-def _run(metadata: str | None) -> str | None:
-    """Of the replay that made a commit."""
+def _told(metadata: str | None) -> dict[str, Any]:
     try:
-        told = json.loads(metadata or "null")
+        found = json.loads(metadata or "{}")
     except ValueError:
-        return None
-    return told.get("run") if isinstance(told, dict) else None
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -11,11 +11,14 @@ from pyspark.sql import functions as F
 
 @dataclass(frozen=True)
 class Counts:
-    """Of the log: events, streams, streams with a version twice. Of the build: rows. Of both: heads that differ."""
+    """Of the log: events; streams, those with a version twice, those with a version without an event. Of the build: rows.
+    Of both: heads that differ.
+    """
 
     events: int
     streams: int
     doubled: int
+    holed: int
     rows: int
     heads: int
     first: str | None  # a stream whose head differs, and both heads
@@ -40,6 +43,7 @@ def _counted() -> Iterator[Column]:
     yield F.coalesce(F.sum("_events"), F.lit(0))
     yield F.count("_head")
     yield F.count_if(F.col("_events") > F.col("_head") - F.col("_covered"))
+    yield F.count_if(F.col("_events") < F.col("_head") - F.col("_covered"))
     yield F.coalesce(F.sum("_rows"), F.lit(0))
     yield F.count_if(differs)
     yield F.min(F.when(differs, F.format_string("stream %s: %s in the log, %s built", "stream_id", *shown)))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from delta.tables import DeltaTable
 from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 from test_replays_agree import FEW, FOLD, FOLDS, append, states
 
-from jobs.core.errors import EventFailed
+from jobs.core import delta_log
+from jobs.core.errors import DependencyMissing, EventFailed, ReplayRefused
 from jobs.core.events import projection
+from jobs.core.events.envelope import EVENT
 from jobs.core.events.folds import Fold
 from jobs.core.events.following import Follower
 from jobs.core.events.projection import Projection
@@ -99,6 +103,71 @@ def test_an_event_that_the_fold_does_not_take_ends_it_and_changes_nothing(place:
     with pytest.raises(EventFailed, match="stream u1, version 4"):
         steps(place, projection=strict)
     assert_df_equality(place.live(), place.spark.createDataFrame(USERS_NOW, OUT), ignore_row_order=True)
+
+
+def put_back(place: Place, kept: Path) -> None:
+    """The log as it was; Delta has not seen the other one, as in a process that starts."""
+    shutil.rmtree(place.request.log)
+    if kept.exists():
+        shutil.copytree(kept, place.request.log)
+    delta_log.delta(place.spark, "DeltaLog").clearCache()
+
+
+def test_a_log_that_is_made_anew_is_not_followed(place: Place) -> None:
+    """Nor replayed over the states of the one before, which nothing else has any more."""
+    place.log(*LOG)
+    steps(place)
+    put_back(place, place.path / "none")
+    with pytest.raises(DependencyMissing, match="there is no Delta table"):
+        steps(place)
+    place.log(*LOG[:2])
+    said = (
+        "users stays as it is: it is of another table that was at .*/log before; move it away, or replay into another"
+    )
+    with pytest.raises(ReplayRefused, match=said):
+        steps(place)
+    with pytest.raises(ReplayRefused, match=said):
+        place.rebuild().run()
+    assert_df_equality(place.live(), place.spark.createDataFrame(USERS_NOW, OUT), ignore_row_order=True)
+    assert place.rebuild(dry_run=True).compare().counts == {"changed": 1, "here": 1, "there": 1}
+    place.rebuild(into=f"{place.path}/others").run()
+    assert steps(place, into=f"{place.path}/others") == []
+
+
+def test_a_log_that_has_lost_versions_is_not_followed(place: Place) -> None:
+    place.log(*LOG[:2])
+    shutil.copytree(place.request.log, place.path / "kept")
+    place.log(*LOG[2:])
+    steps(place)
+    put_back(place, place.path / "kept")
+    with pytest.raises(ReplayRefused, match="it is of version 1 of .*/log, which has 0 only; move it away, or replay"):
+        steps(place)
+    assert_df_equality(place.live(), place.spark.createDataFrame(USERS_NOW, OUT), ignore_row_order=True)
+
+
+def test_a_column_more_in_the_log_is_left_where_it_is(place: Place) -> None:
+    place.log(*LOG[:2])
+    steps(place)
+    wider = place.spark.createDataFrame(LOG[2:], EVENT).withColumn("shard", F.lit(1))
+    wider.write.format("delta").mode("append").option("mergeSchema", True).save(place.request.log)
+    assert steps(place) == [("MERGE", 1)]
+    assert_df_equality(place.live(), place.spark.createDataFrame(USERS_NOW, OUT), ignore_row_order=True)
+    assert place.rebuild(dry_run=True).compare().is_none
+
+
+def test_rows_taken_out_of_a_log_are_told_of(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """The states are of what is left; a log of the append job refuses to lose any."""
+    place.log(*LOG)
+    steps(place)
+    place.spark.sql(f"DELETE FROM delta.`{place.request.log}` WHERE event_id IN ('u1-1', 'u3-1')")
+    assert steps(place) == [("WRITE", 1)]
+    expected = [("u1", 2, None, "Anna")]
+    assert_df_equality(place.live(), place.spark.createDataFrame(expected, OUT), ignore_row_order=True)
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [
+        f"what {place.request.log} has since version 0 cannot be told: commit 1 has taken rows away",
+        f"1 of 2 streams have a version without an event in {place.request.log}",
+    ]
 
 
 def test_asked_to_stop_it_ends_between_steps(place: Place) -> None:

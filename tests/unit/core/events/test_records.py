@@ -11,7 +11,7 @@ REQUEST = "0123456789abcdef"
 
 
 def test_records_are_kept_by_request(spark: SparkSession, folder: Path) -> None:
-    pin, built = Pinned("id", 3, -1, new_run()), Built(7, "a snapshot")
+    pin, built = Pinned("id", "log", 3, -1, new_run()), Built(7, "a snapshot")
     records = Records(spark, f"{folder}/work", REQUEST)
     assert (records.pinned(), records.built()) == (None, None)
     records.add(pin)
@@ -29,7 +29,7 @@ def test_a_record_is_written_once(spark: SparkSession, folder: Path) -> None:
 
 
 def test_all_that_replays_left_goes_and_nothing_else(spark: SparkSession, folder: Path) -> None:
-    pin = Pinned("id", 3, -1, new_run())
+    pin = Pinned("id", "log", 3, -1, new_run())
     for request in (REQUEST, REQUEST[::-1]):
         Records(spark, str(folder), request).add(pin)
     (folder / pin.build / "_delta_log").mkdir(parents=True)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from _replays import FOLD, LOG, OUT, USERS, Place, event
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 
+from jobs.core import delta_log
 from jobs.core.events import projection
 from jobs.core.events.bounds import Bounds
 from jobs.core.events.folds import Fold
@@ -40,7 +42,7 @@ def kept(place: Place, every: int = 3, **more: Any) -> dict[str, Any]:
 
 
 def snapshots(place: Place, fold: str = USERS.fingerprint) -> Snapshots:
-    return Snapshots(place.spark, f"{place.path}/snapshots", place.request.log, fold)
+    return Snapshots(place.spark, f"{place.path}/snapshots", delta_log.table_id(place.spark, place.request.log), fold)
 
 
 def newest(place: Place) -> Snapshot:
@@ -131,6 +133,17 @@ def test_one_of_another_fold_is_not_used(place: Place, rows: Callable[..., DataF
     wanted = rows("stream_id STRING, stream_version BIGINT, name STRING", *(row[:2] + row[3:] for row in AFTER))
     assert_df_equality(place.live(), wanted, ignore_row_order=True, ignore_nullable=True)
     assert snapshots(place).newest(1 << 30) is None
+
+
+def test_one_of_an_earlier_log_at_its_path_is_not_used(place: Place, holds: Any) -> None:
+    shutil.rmtree(place.request.log)
+    delta_log.delta(place.spark, "DeltaLog").clearCache()
+    for part in (LOG[4:], LATER[2:]):  # two versions, of which the earlier log's snapshot would cover the first
+        place.log(*part)
+    place.rebuild(into=f"{place.path}/others", **kept(place, every=1, from_snapshot=True)).run()
+    place.request = replace(place.request, into=f"{place.path}/others")
+    holds(("u3", 1, "u3", "Cy"), ("u4", 1, "u4", None))
+    assert newest(place).log_version == 1
 
 
 def test_one_that_is_newer_than_the_pinned_log_is_not_used(place: Place) -> None:

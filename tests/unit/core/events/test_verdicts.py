@@ -10,22 +10,23 @@ from jobs.core.events.verdicts import Counts, counts, wrong
 
 EVENTS = "stream_id STRING, stream_version BIGINT"
 PARTIALS = f"{EVENTS}, has_state BOOLEAN"
-GOOD = Counts(5, 2, 0, 2, 0, None)
+GOOD = Counts(5, 2, 0, 0, 2, 0, None)
 
 
 def test_a_build_is_counted_against_the_log(rows: Callable[..., DataFrame]) -> None:
     events = rows(EVENTS, ("a", 1), ("a", 2), ("b", 1), ("b", 1), ("c", 7))
     built = rows(PARTIALS, ("a", 2, True), ("a", 2, True), ("b", 2, False), ("d", 1, True))
     first = "stream b: 1 in the log, 2 built"
-    assert counts(built, events) == Counts(5, 3, 1, 4, 3, first)
-    assert counts(rows(PARTIALS), rows(EVENTS)) == Counts(0, 0, 0, 0, 0, None)
+    assert counts(built, events) == Counts(5, 3, 1, 1, 4, 3, first)
+    assert counts(rows(PARTIALS), rows(EVENTS)) == Counts(0, 0, 0, 0, 0, 0, None)
 
 
 def test_what_a_snapshot_covers_counts_by_its_head(rows: Callable[..., DataFrame]) -> None:
     base = rows(PARTIALS, ("a", 4, True), ("b", 2, False))
     built = rows(PARTIALS, ("a", 6, True), ("b", 2, False), ("c", 1, True))
-    assert counts(built, rows(EVENTS, ("a", 5), ("a", 6), ("c", 1)), base) == Counts(3, 3, 0, 3, 0, None)
+    assert counts(built, rows(EVENTS, ("a", 5), ("a", 6), ("c", 1)), base) == Counts(3, 3, 0, 0, 3, 0, None)
     assert counts(built, rows(EVENTS, ("a", 5), ("a", 6), ("a", 6), ("c", 1)), base).doubled == 1
+    assert counts(built, rows(EVENTS, ("a", 6), ("c", 1)), base).holed == 1
 
 
 @pytest.mark.parametrize(
