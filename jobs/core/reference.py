@@ -40,6 +40,7 @@ class Version:
     count: int
     keys: int  # distinct ones, nulls aside
     repeated: int  # keys that stand in more than one row
+    torn: str | None  # what changed in the table's columns while it was read; such rows may be anything
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,9 @@ class ReferenceTable:
         name = self._source.version(mark, self._clock())
         rows = self._source.rows(mark).withColumn(VERSION, F.lit(name)).persist()
         try:
-            return Version(name, mark, rows, *profile(rows, self._source.keys))
+            counts = profile(rows, self._source.keys)
+            torn = _changed(rows.drop(VERSION).schema, self._source.rows(mark).schema)
+            return Version(name, mark, rows, *counts, torn)
         except (Py4JJavaError, PySparkException):
             rows.unpersist()
             raise
@@ -152,10 +155,10 @@ def source(spark: SparkSession, reference: Reference, postgres: Postgres | None)
 
 def defect(version: Version, keys: list[str], known: StructType | None) -> str | None:
     """Why a version may not be used; None for a good one. `known` is the schema of the version before."""
-    if version.count == 0:
+    if version.count == 0 and not version.torn:
         return "it has no rows"
     changed = known and _changed(known, version.rows.schema)
-    return changed or _bad_keys(version, keys)
+    return version.torn or changed or _bad_keys(version, keys)
 
 
 def _changed(known: StructType, found: StructType) -> str | None:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from jobs.core import reference
 from jobs.core.config import Reference
 from jobs.core.errors import DependencyMissing, ReferenceStale
 from jobs.core.reference import ReferenceTable, Status
+from jobs.core.reference_sources import DeltaReferenceSource
 
 CUSTOMER = "customer_id STRING, segment STRING"
 Write = Callable[..., None]
@@ -107,6 +109,26 @@ def test_a_bad_version_is_rejected_and_the_old_one_kept(
     clock.wait(10)
     table.tick()
     assert seen(table) == [("c1", "good again", "v2")]
+
+
+def test_columns_that_change_while_they_are_read_make_no_version(
+    spark: SparkSession, write: Write, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a table is altered between the question for its columns and the one for its rows."""
+    write(CUSTOMER, ("c1", "gold"))
+    table = ReferenceTable(spark, settings(tmp_path), None, clock)
+    write(CUSTOMER, ("c1", "silver"))
+    whole, altered = reference.profile, "customer_id STRING, segment INT"
+    monkeypatch.setattr(reference, "profile", lambda rows, keys: (whole(rows, keys), write(altered, ("c1", 1)))[0])
+    monkeypatch.setattr(DeltaReferenceSource, "rows", newest_rows)
+    clock.wait(10)
+    table.tick()
+    assert (seen(table), table.rejected) == ([("c1", "gold", "v0")], 1)
+
+
+def newest_rows(source: DeltaReferenceSource, mark: Any) -> DataFrame:
+    """As a database gives them: those that there are now."""
+    return source._spark.read.format("delta").load(source.address)
 
 
 def test_a_column_more_is_no_defect(spark: SparkSession, write: Write, clock: Clock, tmp_path: Path) -> None:
