@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,7 +52,15 @@ class Process:
         """To it and to all below it, in whatever groups and sessions; to the caller last, where it is one of them."""
         for pid in sorted([self.pid, *below(self.pid)], key=lambda pid: pid == os.getpid()):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+                _send(pid, number)
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    """To the caller's own process by way of the calling thread: another one may hear of SIGSTOP only after it has gone on."""
+    if pid == os.getpid():
+        signal.pthread_kill(threading.get_ident(), number)
+    else:
+        os.kill(pid, number)
 
 
 def start_time(pid: int) -> str | None:

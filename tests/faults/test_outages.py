@@ -202,6 +202,7 @@ def test_a_version_that_will_not_do_is_not_taken(delta: Live, servers: Servers, 
         f"DROP TABLE {table}; ALTER TABLE kept RENAME TO {table}; ALTER TABLE {table} ADD PRIMARY KEY (customer_id)"
     )
     delta.driver.until(lambda: delta.metric("patterns_reference_age_seconds") < 1, "a reference table that is current")
+    delta.check()
 
 
 def test_a_reference_table_that_changes_during_a_batch(live: Live) -> None:
