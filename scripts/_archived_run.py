@@ -15,6 +15,7 @@ from jobs.core.audit import audit
 from jobs.core.session import session
 from jobs.stream_table_join import Config, start
 
+WATERMARK = "reference.refresh.watermark"
 CUSTOMER = "customer_id STRING, name STRING, segment STRING, country STRING"
 
 
@@ -30,7 +31,7 @@ def main(work: Path) -> None:
 
 
 def _here(work: Path) -> list[str]:
-    nothing = ["dead_letters.kafka", "trigger.every", "postgres", "source.kafka", "reference.jdbc"]
+    nothing = ("dead_letters.kafka", "trigger.every", "postgres", "source.kafka", "reference.jdbc", WATERMARK)
     given = {
         "sink.delta.path": work / "enriched_orders",
         "dead_letters.delta.path": work / "dead_letters",
@@ -40,7 +41,6 @@ def _here(work: Path) -> list[str]:
         "reference.delta.path": work / "customers",
         "reference.delta.key": "customer_id",
     }
-    nothing += ["reference.refresh.watermark"]
     return [*(f"{key}=null" for key in nothing), *(f"{key}={value}" for key, value in given.items())]
 
 

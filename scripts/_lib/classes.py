@@ -18,9 +18,7 @@ from _lib.places import ROOT, SetupFailed, locked, room, say
 
 RUN = ROOT / "scripts" / "_archived_run.py"
 LAUNCHER = "org.apache.spark.launcher.Main"
-SCALA = {
-    "SPARK_SCALA_VERSION": "2.13"
-}  # which spark-submit sets, too; the launcher asks for it and does nothing with it here
+SCALA = {"SPARK_SCALA_VERSION": "2.13"}  # the launcher asks for it, and has no use for it here
 DISK_GB = 1
 QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # a JVM that lives for seconds
 
@@ -36,8 +34,10 @@ def ensure(java: Path, environment: Mapping[str, str]) -> Path | None:
 
 
 def _key(java: Path) -> str:
-    """Of this Java, and of what is run; the JARs are the environment's."""
-    return hashlib.sha256(f"{java.resolve()}".encode() + RUN.read_bytes()).hexdigest()[:12]
+    """Of this Java, which may be another one at its old place, and of what is run; the JARs are the environment's."""
+    program = java.resolve()
+    made_of = f"{program} {program.stat().st_mtime_ns}".encode() + RUN.read_bytes()
+    return hashlib.sha256(made_of).hexdigest()[:12]
 
 
 def _make(made: Path, java: Path, environment: Mapping[str, str]) -> None:

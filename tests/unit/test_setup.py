@@ -284,8 +284,9 @@ def test_classes_that_could_not_be_archived_leave_a_log_and_no_archive(
     (tmp_path / "classes-old.jsa").touch()
     monkeypatch.setattr(classes.venv, "VENV", tmp_path)
     monkeypatch.setattr(classes, "_command", lambda java, environment, options, work: _archiving(options, written))
-    made = classes.ensure(tmp_path, {})
-    assert (made is not None, classes.ensure(tmp_path, {})) == (written, made)
+    java = program(tmp_path, "#!/bin/sh\n")
+    made = classes.ensure(java, {})
+    assert (made is not None, classes.ensure(java, {})) == (written, made)
     assert [path.suffix for path in tmp_path.glob("classes-*")] == [".jsa" if written else ".log"]
 
 
