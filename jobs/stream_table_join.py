@@ -91,7 +91,7 @@ def _outcome(events: DataFrame, join: Join) -> list[Column]:
 
 def start(spark: SparkSession, config: Config) -> Running:
     """Source -> decode -> enrich -> sink, a batch at a time."""
-    reference = ReferenceTable(spark, config.reference, config.postgres, utc_now)
+    reference = ReferenceTable(spark, config.reference, config.postgres, utc_now, config.breaker)
     join = config.join
     return stream.start(
         spark,

@@ -72,11 +72,12 @@ def spark_environment() -> dict[str, str]:
 
 
 def quick_environment() -> dict[str, str]:
-    """The same, and an archive of classes with which a JVM starts in two thirds of the time: for who starts many."""
+    """The same, for who starts many JVMs: options of those that live for minutes, and an archive of Spark's classes."""
     variables = spark_environment()
     with one_sentence():
         archive = classes.ensure(needs.java().executable, variables)
-    return {**variables, **({"PATTERNS_CLASSES": str(archive)} if archive else {})}
+    options = {"PATTERNS_JAVA_OPTIONS": classes.QUICK}
+    return {**variables, **options, **({"PATTERNS_CLASSES": str(archive)} if archive else {})}
 
 
 def _spark_variables(spark: list[Path]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -17,11 +18,11 @@ from pyspark.sql import functions as F
 from jobs.core import kafka, letters, sources
 from jobs.core.config import JobConfig
 from jobs.core.doubt import positions
-from jobs.core.ledger import NOWHERE, Counts, Entry
+from jobs.core.ledger import NOWHERE, WRITTEN, Counts, Entry
+from jobs.core.parking import Parking
 from jobs.core.recovery import HOW
 from jobs.core.sinks import Sink
 from jobs.core.sinks.places import place
-from jobs.core.sinks.tables import DeltaTableSink
 from jobs.core.sources import COORDINATES
 
 OUTCOMES = ["written", "dead_letters", "late", "parked"]
@@ -59,9 +60,10 @@ class Report:
 def audit(spark: SparkSession, config: JobConfig) -> Report:
     """Reads ledger, sink, dead letters and parked records of one job."""
     sink, ledger = place(spark, config)
-    entries = _since_reprocess(ledger.entries())
+    every = ledger.entries()
+    entries = _since_reprocess(every)
     counts = reduce(_plus, (entry.counts for entry in entries), Counts())
-    found = _covered(outcomes(spark, config, sink), entries)
+    found = _covered(outcomes(spark, config, sink, _written(every)), entries)
     checks = (*_ledger_checks(entries, counts), *_sink_checks(config, sink, found, counts))
     reasons: dict[str, int] = reduce(_merged, (entry.reasons for entry in entries), {})
     versions = sorted({entry.note.get("reference_version", "") for entry in entries} - {""})
@@ -69,13 +71,13 @@ def audit(spark: SparkSession, config: JobConfig) -> Report:
     return Report(checks, counts, reasons, tuple(versions), batches, _lag(spark, config, entries))
 
 
-def outcomes(spark: SparkSession, config: JobConfig, sink: Sink) -> DataFrame:
+def outcomes(spark: SparkSession, config: JobConfig, sink: Sink, written: int) -> DataFrame:
     """_topic, _partition, _offset, written, dead_letters, late, parked: how often each record is found where."""
     places = {
         "written": sink.records(),
         "dead_letters": letters.read(spark, config),
         "late": letters.within(spark, config, config.source.late.to if config.source.late else None),
-        "parked": _parked(spark, config),
+        "parked": _parked(spark, config, written),
     }
     found = [
         frame.select(*COORDINATES, F.lit(name).alias("place")) for name, frame in places.items() if frame is not None
@@ -83,6 +85,11 @@ def outcomes(spark: SparkSession, config: JobConfig, sink: Sink) -> DataFrame:
     empty = spark.range(0).selectExpr("'' AS _topic", "0 AS _partition", "0L AS _offset", "'' AS place")
     counted = [F.count_if(F.col("place") == name).alias(name) for name in OUTCOMES]
     return reduce(DataFrame.unionByName, found, empty).groupBy(*COORDINATES).agg(*counted)
+
+
+def _written(entries: list[Entry]) -> int:
+    """Number of the newest record that came with rows: numbers have no holes."""
+    return max((number for number, entry in enumerate(entries) if entry.kind in WRITTEN), default=-1)
 
 
 def _since_reprocess(entries: list[Entry]) -> list[Entry]:
@@ -151,14 +158,10 @@ def _sink_checks(config: JobConfig, sink: Sink, found: DataFrame, counts: Counts
     yield Check("parked: records still waiting", counts.parked, row["parked"])
 
 
-def _parked(spark: SparkSession, config: JobConfig) -> DataFrame | None:
+def _parked(spark: SparkSession, config: JobConfig, written: int) -> DataFrame | None:
+    """What waits, as the ledger has it up to a record: a release that is under way counts once it is recorded."""
     path = getattr(getattr(config, "join", None), "parked", None)
-    if path is None:
-        return None
-    parked, settled = (DeltaTableSink(spark, f"{path}/{name}") for name in ("parked", "settled"))
-    if not parked.exists():
-        return None
-    return parked.rows().join(settled.rows(), COORDINATES, "left_anti") if settled.exists() else parked.rows()
+    return Parking(spark, path, timedelta.max).waiting(written) if path else None
 
 
 def _lag(spark: SparkSession, config: JobConfig, entries: list[Entry]) -> int | None:

@@ -125,10 +125,9 @@ class MicroBatch:
             counts = self._good(judged, one)
             missing = counts.read - counts.written - counts.filtered - counts.duplicate
             whole = judged if keep else replace(judged, again=Again(self._decoded(one, True)))
-            is_due = missing or judged.blocking.open is not None
+            may_wait = self.in_doubt and self.outlets.parked is not None
+            is_due = missing or may_wait or judged.blocking.open is not None
             reasons, rejected_again = self._rejects(whole, one) if is_due else ({}, 0)
-            if self.in_doubt and self.outlets.parked:
-                self.outlets.parked.settle_held(self.outlets.good.held(), one.mark, one.now)
         self._rejecting = missing > 0
         return self._entry(one, replace(counts, rejected_again=rejected_again), missing, reasons)
 
@@ -211,7 +210,8 @@ class MicroBatch:
         try:
             told = failed.groupBy("_reason").agg(F.count(F.lit(1)), F.count_if(F.col(ATTEMPT) > 1)).collect()
             reasons = {reason: count for reason, count, _ in told}
-            self.outlets.reject(failed, set(reasons), one.mark, one.now, self.in_doubt, self.phase)
+            again = judged.again.judged if self.in_doubt else None
+            self.outlets.reject(failed, set(reasons), one.mark, one.now, again, self.phase)
             if self.order:
                 self.order.record(judged.blocking, judged.again.judged, failed, one.mark, one.now)
         finally:

@@ -1,13 +1,14 @@
 """A circuit breaker for one dependency: what fails too often, or answers too slowly, is left alone for a while.
 
-    closed      every call is made; of the last `window` calls, at least `min_calls`, `failure_rate` failed or `slow_rate` were
-                slow: it opens
+    closed      every call is made; of the last `window` calls, at least `min_calls`, `failure_rate` failed, or of the timed
+                ones among them `slow_rate` were slow: it opens
     open        no call is made for `open_for`; then the next one is a probe
     half_open   `probes` calls are made, as many at a time at most; all succeed: it closes with an empty window; one fails or
                 is slow: it opens again
 
 Only TRANSIENT failures count. A DATA failure is an answer: the dependency is well. Any other failure says nothing about it.
 A call that began before the last change of state changes nothing when it ends. A step that never returns holds its probe.
+Only a call that is timed can be slow: one that moves data takes as long as the data is large.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from threading import Lock
 from typing import Literal, TypeVar
 
@@ -49,7 +51,7 @@ class CircuitBreaker:
         self._lock = Lock()
         self._state: State = "closed"
         self._changes = 0  # of state; a call that began under another number is of no account
-        self._calls: deque[tuple[bool, bool]] = deque(maxlen=settings.window)  # failed, slow
+        self._calls: deque[tuple[bool, bool | None]] = deque(maxlen=settings.window)  # failed, slow if timed
         self._due = 0.0  # when an open circuit takes a probe
         self._out = self._passed = 0  # probes
         self._cause = ""  # why it is open
@@ -69,16 +71,25 @@ class CircuitBreaker:
         with self._lock:
             self._open(words(failure))
 
-    def call(self, step: Callable[[], T]) -> T:
+    def call(self, step: Callable[[], T], timed: bool = True) -> T:
         """What the step returns or raises. Raises BreakerOpen, without calling it, while the circuit is open."""
+        with self.calling(lambda failure: True, timed):
+            return step()
+
+    @contextmanager
+    def calling(self, blames: Callable[[BaseException], bool], timed: bool) -> Iterator[None]:
+        """Around a call, whose failure may be another dependency's: it `blames` this one, or says nothing about it.
+
+        Raises BreakerOpen while the circuit is open.
+        """
         change, began = self._admit(), self._clock()
         try:
-            result = step()
+            yield
         except BaseException as failure:
-            self._end(change, began, failure)
+            said = kind(failure) if blames(failure) else Kind.PERMANENT
+            self._end(change, began, failure, said, timed)
             raise
-        self._end(change, began, None)
-        return result
+        self._end(change, began, None, None, timed)
 
     def _admit(self) -> int:
         with self._lock:
@@ -96,9 +107,8 @@ class CircuitBreaker:
         is_full = self._state == "half_open" and self._out + self._passed >= self._settings.probes
         return PROBING_S if is_full else 0.0
 
-    def _end(self, change: int, began: float, failure: BaseException | None) -> None:
-        said = kind(failure) if failure else None
-        took = self._clock() - began
+    def _end(self, change: int, began: float, failure: BaseException | None, said: Kind | None, timed: bool) -> None:
+        took = self._clock() - began if timed else None
         with self._lock:
             if change != self._changes:
                 return
@@ -106,19 +116,22 @@ class CircuitBreaker:
             if said is not Kind.PERMANENT:
                 self._count(failure if said is Kind.TRANSIENT else None, took)
 
-    def _count(self, failure: BaseException | None, took: float) -> None:
-        slow = took > self._settings.slow_call.seconds_total
+    def _count(self, failure: BaseException | None, took: float | None) -> None:
+        slow = None if took is None else took > self._settings.slow_call.seconds_total
         self._calls.append((failure is not None, slow))
-        opens = self._is_bad() if self._state == "closed" else failure is not None or slow
+        opens = self._is_bad() if self._state == "closed" else failure is not None or bool(slow)
         if opens:
             self._open(words(failure) if failure else f"a call took {took:.1f} s")
         elif self._state == "half_open":
             self._pass()
 
     def _is_bad(self) -> bool:
-        made, given = len(self._calls), self._settings
-        failed, slow = (sum(column) for column in zip(*self._calls))
-        return made >= given.min_calls and (failed / made >= given.failure_rate or slow / made >= given.slow_rate)
+        failed, slow = zip(*self._calls)
+        timed = [one for one in slow if one is not None]
+        return self._reaches(failed, self._settings.failure_rate) or self._reaches(timed, self._settings.slow_rate)
+
+    def _reaches(self, calls: Sequence[bool], rate: float) -> bool:
+        return len(calls) >= self._settings.min_calls and sum(calls) / len(calls) >= rate
 
     def _open(self, cause: str) -> None:
         self._cause, self._due = cause, self._clock() + self._settings.open_for.seconds_total

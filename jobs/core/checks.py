@@ -217,9 +217,6 @@ def join_needs(config: JoinConfig) -> Iterator[Finding]:
     """Groups that a join relies on."""
     if config.postgres is None and config.reference.jdbc:
         yield Finding(("postgres",), "required for a reference table by JDBC: postgres.url and postgres.user")
-    if (config.sink.postgres or config.sink.kafka) and config.join.on_miss == "wait":
-        where = "PostgreSQL" if config.sink.postgres else "Kafka"
-        yield Finding(("join", "on_miss"), f"keep or dead_letter: records cannot wait yet before a sink in {where}")
     if config.join.on_miss == "wait" and config.dead_letters and config.dead_letters.key_order:
         yield Finding(("join", "on_miss"), "keep or dead_letter: with dead_letters.key_order no record waits apart")
     if config.dead_letters is None and not config.source.decoded and config.join.on_miss != "keep":

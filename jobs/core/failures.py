@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from traceback import walk_tb
@@ -22,10 +22,10 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException, PythonException
 
 from jobs.core.errors import JobError, SinkFailed
-from jobs.core.kinds import LOST, REFUSED, Kind, of_java, of_kafka, of_sqlstate
+from jobs.core.kinds import LOST, OF_KAFKA, REFUSED, Kind, of_java, of_kafka, of_sqlstate
 from jobs.core.problems import IN_URL, MASK
 
-__all__ = ["BeginAnew", "Kind", "SinkFailure", "carried", "kind", "sqlstate", "words"]
+__all__ = ["BeginAnew", "Kind", "SinkFailure", "carried", "is_of_kafka", "kind", "sqlstate", "words"]
 
 SHOWN = 300
 SEARCHED = 10_000  # characters of a text, which may hold a whole plan
@@ -76,11 +76,16 @@ def kind(error: BaseException) -> Kind:
     return next((link.kind for link in _links(error) if link.kind), Kind.PERMANENT)
 
 
+def is_of_kafka(error: BaseException) -> bool:
+    """Whether a broker's client failed: down to the first cause that says something."""
+    links = list(_links(error))
+    return any(link.of_kafka for link in links[: _decisive(links) + 1])
+
+
 def words(error: BaseException) -> str:
     """What went wrong, in one line of at most 300 characters, without passwords, connection settings and values of rows."""
     links = list(_links(error))
-    decisive = next((number for number, link in enumerate(links) if link.kind), len(links) - 1)
-    return ": ".join(dict.fromkeys(link.said for link in links[decisive:]))[:SHOWN]
+    return ": ".join(dict.fromkeys(link.said for link in links[_decisive(links) :]))[:SHOWN]
 
 
 def sqlstate(error: psycopg2.Error) -> str:
@@ -101,6 +106,12 @@ class _Link:
 
     kind: Kind | None
     said: str
+    of_kafka: bool = False
+
+
+def _decisive(links: Sequence[_Link]) -> int:
+    """Where the first one stands that says something, else the last one."""
+    return next((number for number, link in enumerate(links) if link.kind), len(links) - 1)
 
 
 def _links(error: BaseException | None) -> Iterator[_Link]:
@@ -129,7 +140,7 @@ def _python(error: BaseException) -> _Link:
         return _Link(of_sqlstate(error.sqlstate), _line(str(error)))
     if isinstance(error, psycopg2.Error):
         return _postgres(type(error).__name__, sqlstate(error), str(error))
-    return _Link(_python_kind(error), _told(type(error).__name__, str(error)))
+    return _Link(_python_kind(error), _told(type(error).__name__, str(error)), isinstance(error, KafkaException))
 
 
 def _python_kind(error: BaseException) -> Kind | None:
@@ -168,7 +179,7 @@ def _plain(names: list[str], text: str) -> _Link:
     """Delta repeats a value that is too long for its column."""
     kind = of_java(names, text)
     said = VALUE.sub('"..."', text) if kind is Kind.DATA else _raised(text)
-    return _Link(kind, _told(names[0].rpartition(".")[2], said))
+    return _Link(kind, _told(names[0].rpartition(".")[2], said), any(name.startswith(OF_KAFKA) for name in names))
 
 
 def _class_names(thrown: Any) -> Iterator[str]:

@@ -59,6 +59,7 @@ KAFKA_CODES = {
     Kind.PERMANENT: "_UNKNOWN_TOPIC _UNKNOWN_PARTITION UNKNOWN_TOPIC_OR_PART",
 }
 KAFKA = {getattr(KafkaError, name): kind for kind, names in KAFKA_CODES.items() for name in names.split()}
+OF_KAFKA = ("org.apache.kafka.", "org.apache.spark.sql.kafka010.")
 _ERRORS = "org.apache.kafka.common.errors."
 JAVA = {
     f"{_ERRORS}UnknownTopicOrPartitionException": Kind.PERMANENT,

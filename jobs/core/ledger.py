@@ -9,7 +9,7 @@ that listing and reading stay cheap. `read` gives a DataFrame. A sink in Postgre
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from jobs.core.errors import LedgerMismatch
 from jobs.core.files import Folder
+from jobs.core.sinks import Mark
 
 LEDGER = """
     seq BIGINT, kind STRING, job STRING, query_id STRING, batch_id BIGINT, start STRING, end STRING,
@@ -26,8 +27,9 @@ LEDGER = """
     reasons MAP<STRING, BIGINT>, note MAP<STRING, STRING>, written_at STRING
 """
 SEGMENT = 100
-RECOVERY, TAKEOVER = "recovery", "takeover"
-CONTINUED = ("batch", RECOVERY)  # kinds of records that a checkpoint has to continue
+BATCH, RELEASE, RECOVERY, TAKEOVER = "batch", "release", "recovery", "takeover"
+CONTINUED = (BATCH, RECOVERY)  # kinds of records that a checkpoint has to continue
+WRITTEN = (BATCH, RELEASE)  # kinds of records that come with rows
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,11 @@ class Entry:
     reasons: dict[str, int] = field(default_factory=dict)
     note: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def mark(self) -> Mark:
+        """Of the write that it records."""
+        return Mark(self.job, self.query_id, self.batch_id, self.start, self.end)
+
 
 NOWHERE = "[null]"  # no offsets yet
 
@@ -121,6 +128,13 @@ class Books(Protocol):
     def last_batch(self) -> Entry | None:
         """The newest record that a checkpoint has to continue."""
 
+    @property
+    def next(self) -> int:
+        """The number of the next record."""
+
+    def written(self) -> int:
+        """The number of the newest record that came with rows, -1 where there is none; also if its writer never heard of it."""
+
     def append(self, entry: Entry) -> None:
         """Writes one record. Raises LedgerMismatch where another writer took its place."""
 
@@ -141,22 +155,28 @@ class Ledger:
         self._folder = Folder(spark, path)
         names = [info.name for info in self._folder.list()]
         self._open = [name for name in names if name.endswith(".json") and "-" not in name]
-        self._next = 1 + max((_last_seq(name) for name in names), default=-1)
-        self.last_batch: Entry | None = self._newest_batch(names)
+        self.next = 1 + max((_last_seq(name) for name in names), default=-1)
+        self.last_batch: Entry | None = self._newest(names, CONTINUED)[1]
+        self._written = self._newest(names, WRITTEN)[0]
+
+    def written(self) -> int:
+        return self._written
 
     def append(self, entry: Entry) -> None:
         """Writes one record. Raises LedgerMismatch where another writer took its place."""
-        name = f"{self._next:020d}.json"
+        name = f"{self.next:020d}.json"
         try:
-            self._folder.write(name, json.dumps({"seq": self._next, **asdict(entry)}))
+            self._folder.write(name, json.dumps({"seq": self.next, **asdict(entry)}))
         except FileExistsError as taken:
             raise LedgerMismatch(
                 "-", self.path, f"{name} was written by another instance", "Stop one of them."
             ) from taken
-        self._next += 1
-        self._open.append(name)
+        if entry.kind in WRITTEN:
+            self._written = self.next
         if entry.kind in CONTINUED:
             self.last_batch = entry
+        self.next += 1
+        self._open.append(name)
         self._told(entry)
         if len(self._open) >= SEGMENT:
             self._fold()
@@ -171,13 +191,14 @@ class Ledger:
         found = {record["seq"]: _entry(record) for record in lines}
         return [found[seq] for seq in sorted(found)]
 
-    def _newest_batch(self, names: list[str]) -> Entry | None:
+    def _newest(self, names: list[str], kinds: Sequence[str]) -> tuple[int, Entry | None]:
+        """The newest record of these kinds, and its number; -1 where there is none."""
         for name in sorted(names, key=_last_seq, reverse=True):
             for line in reversed(self._folder.read(name).splitlines()):
-                entry = _entry(json.loads(line))
-                if entry.kind in CONTINUED:
-                    return entry
-        return None
+                record = json.loads(line)
+                if record["kind"] in kinds:
+                    return record["seq"], _entry(record)
+        return -1, None
 
     def _fold(self) -> None:
         first, last = (int(name[:20]) for name in (self._open[0], self._open[-1]))

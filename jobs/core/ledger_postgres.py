@@ -17,7 +17,7 @@ from psycopg2.errors import UniqueViolation
 
 from jobs.core.errors import DependencyMissing, LedgerMismatch, SinkFailed
 from jobs.core.failures import Kind, SinkFailure, kind, sqlstate, words
-from jobs.core.ledger import CONTINUED, RECOVERY, TAKEOVER, Counts, Entry, Told, untold
+from jobs.core.ledger import BATCH, CONTINUED, WRITTEN, Counts, Entry, Told, untold
 from jobs.core.postgres import Cursor, Database
 from jobs.core.sinks.postgres import PostgresSink
 
@@ -50,7 +50,7 @@ class PostgresLedger:
         self._database, self._job, self._sink, self._told, self._fence = database, job, sink, told, fence
         self._instance = str(uuid4())
         self.path = f"stream_patterns.ledger at {database.address}"
-        self._next, self.last_batch = self._newest()
+        self.next, self.last_batch = self._newest()
 
     def append(self, entry: Entry) -> None:
         """Moves the batch's rows and writes its record, or neither; what an earlier attempt at it did, stays.
@@ -62,10 +62,17 @@ class PostgresLedger:
             whole = self._appended(entry)
         except psycopg2.Error as failure:
             raise self._explained(failure, entry) from None
-        self._next += 1
-        if entry.kind in CONTINUED:
-            self.last_batch = whole
-        self._told(whole)
+        self._passed(whole)
+
+    def written(self) -> int:
+        with self._database.transaction() as cursor:
+            mine = self._mine(cursor)
+            asked = "SELECT coalesce(max(seq), -1) FROM stream_patterns.ledger WHERE job = %s AND kind = ANY (%s)"
+            cursor.execute(asked, (self._job, list(WRITTEN)))
+            (newest,) = cursor.fetchone() or (-1,)
+        if mine:
+            self._passed(mine)
+        return int(newest)
 
     def holds(self, query_id: str, batch_id: int) -> bool:
         last = self.last_batch
@@ -75,6 +82,12 @@ class PostgresLedger:
         with self._database.transaction() as cursor:
             cursor.execute(f"SELECT {COLUMNS} FROM stream_patterns.ledger WHERE job = %s ORDER BY seq", (self._job,))
             return [_entry(row) for row in cursor.fetchall()]
+
+    def _passed(self, whole: Entry) -> None:
+        self.next += 1
+        if whole.kind in CONTINUED:
+            self.last_batch = whole
+        self._told(whole)
 
     def _appended(self, entry: Entry) -> Entry:
         """The record as it is there; while an earlier attempt's commit was still under way, this one waited for its end."""
@@ -92,26 +105,26 @@ class PostgresLedger:
     def _mine(self, cursor: Cursor) -> Entry | None:
         """The next record, where this instance wrote it in a transaction whose end it never heard of."""
         asked = f"SELECT {COLUMNS} FROM stream_patterns.ledger WHERE job = %s AND seq = %s AND instance = %s"
-        cursor.execute(asked, (self._job, self._next, self._instance))
+        cursor.execute(asked, (self._job, self.next, self._instance))
         row = cursor.fetchone()
         return _entry(row) if row else None
 
     def _write(self, cursor: Cursor, entry: Entry) -> Entry:
         whole = self._moved(cursor, entry)
-        cursor.execute(INSERT, (*_values(whole, self._next), self._instance))
+        cursor.execute(INSERT, (*_values(whole, self.next), self._instance))
         return whole
 
     def _moved(self, cursor: Cursor, entry: Entry) -> Entry:
-        """The record, with what turned out to be older than what the table has; only a batch brings rows."""
-        if entry.kind in (RECOVERY, TAKEOVER):
+        """The record, with what turned out to be older than what the table has. A batch without rows stages none, too."""
+        if entry.kind != BATCH and not entry.counts.written:
             return entry
-        older = self._sink.move(cursor, entry.batch_id)
+        older = self._sink.move(cursor, entry.mark)
         return replace(entry, counts=replace(entry.counts, written=entry.counts.written - older, superseded=older))
 
     def _explained(self, failure: psycopg2.Error, entry: Entry) -> Exception:
         """Without the values of a row that was refused: PostgreSQL's own detail has them."""
         if isinstance(failure, UniqueViolation) and failure.diag.constraint_name in TAKEN:
-            cause = f"record {self._next} of {self._job} was written by another instance"
+            cause = f"record {self.next} of {self._job} was written by another instance"
             return LedgerMismatch("-", self.path, cause, "Stop one of them.")
         if kind(failure) is not Kind.PERMANENT:
             return SinkFailure(sqlstate(failure), words(failure))

@@ -28,7 +28,7 @@ from jobs.core.breaker import State
 from jobs.core.lag import Lag
 from jobs.core.ledger import Counts, Entry
 from jobs.core.reasons import Reason
-from jobs.core.reference import Status
+from jobs.core.reference import REFERENCE, Status
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 RELEASED = "released"  # parked records that were released: the only count of a ledger that goes down
@@ -45,7 +45,7 @@ class Metrics:
         self.lag = Lag(job)
         self.registry.register(self.lag)
         ProcessCollector(registry=self.registry)
-        self._breakers: dict[str, State] = {}
+        self._breakers: dict[str, Callable[[], State]] = {}
         self._define()
         self._begin_at_zero()
         self.idle()
@@ -121,7 +121,7 @@ class Metrics:
         self._retries.labels(self.job, dependency).inc()
 
     def breaker(self, dependency: str, state: State) -> None:
-        self._breakers[dependency] = state
+        self._breakers[dependency] = lambda: state
         self._breaker.labels(self.job, dependency).set(BREAKER[state])
 
     def budget(self, is_spent: bool) -> None:
@@ -131,10 +131,12 @@ class Metrics:
     @property
     def open_breakers(self) -> list[str]:
         """Dependencies whose breaker is open, by name."""
-        return sorted(name for name, state in self._breakers.copy().items() if state == "open")
+        return sorted(name for name, state in self._breakers.copy().items() if state() == "open")
 
     def reference(self, status: Callable[[], Status]) -> None:
         """From now on each scrape asks for the reference table's status."""
+        self._breakers[REFERENCE] = lambda: status().breaker
+        self._breaker.labels(self.job, REFERENCE).set_function(lambda: BREAKER[status().breaker])
         self.registry.register(_Reference(self.job, status))
 
 

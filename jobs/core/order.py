@@ -5,7 +5,7 @@ gets by new partitions, a record that is read for the first time is later than a
 no order. A dead letter is open until its record is judged anew and passes, or a redrive has parked it for good.
 
 BLOCKED   _key, _topic, _partition, _offset, _write, blocked_at     append-only
-FREED     _topic, _partition, _offset, _write, freed_at             append-only; blocked minus freed is open
+FREED     _topic, _partition, _offset, _write, freed_at, _seq       append-only; blocked minus freed is open
 `_write` tells the tries at a batch apart: one that fails after this was written does not undo what the next one finds.
 Which records are rejected has to be known before any is written, so a batch is judged twice in this mode. While no key has an
 open dead letter, that is all it costs; while one has, both tables are read once a batch.
@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import uuid4
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -30,7 +29,6 @@ from jobs.core.reasons import LATE, WAITING, Reason
 from jobs.core.sinks import Mark
 from jobs.core.sources import COORDINATES
 
-IDENTITY = [*COORDINATES, "_write"]
 HEADS = "_heads"  # of a key: the first of its dead letters in each partition
 
 
@@ -72,7 +70,7 @@ class KeyOrder:
     def record(self, blocking: Blocking, judged: DataFrame, failed: DataFrame, mark: Mark, now: datetime) -> None:
         """Of the records that were judged, those that failed are open, and no others."""
         blocked = dead(failed).filter("_key IS NOT NULL").select("_key", *COORDINATES)
-        self._pending.begin(blocked.withColumn("_write", F.lit(uuid4().hex)), mark, now, False)
+        self._pending.begin(blocked, mark, now)
         if blocking.open is not None:
             self._pending.end(blocking.open.join(judged, COORDINATES, "left_semi"), mark, now)
         self.is_open = True
@@ -103,7 +101,7 @@ def key_order(spark: SparkSession, config: JobConfig, lease: Lease | None) -> Ke
     given = config.dead_letters.key_order if config.dead_letters else None
     if given is None:
         return None
-    return KeyOrder(Pending(spark, str(given.path), Names("blocked", "freed"), IDENTITY, lease))
+    return KeyOrder(Pending(spark, str(given.path), Names("blocked", "freed"), lease))
 
 
 def dead(failed: DataFrame) -> DataFrame:

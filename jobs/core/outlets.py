@@ -40,13 +40,23 @@ class Outlets:
         return self.max_refused if self.dead else 0
 
     def reject(
-        self, failed: DataFrame, reasons: set[str], mark: Mark, now: datetime, in_doubt: bool, phase: Phase = untimed
+        self,
+        failed: DataFrame,
+        reasons: set[str],
+        mark: Mark,
+        now: datetime,
+        again: DataFrame | None = None,
+        phase: Phase = untimed,
     ) -> None:
-        """Rejected rows with their attempts, of these reasons: parks the waiting, puts the late aside, and sends the rest."""
+        """Rejected rows with their attempts, of these reasons: parks the waiting, puts the late aside, and sends the rest.
+
+        `again` are the coordinates of a batch in doubt: an earlier attempt may have done the same with some of them.
+        """
+        in_doubt = again is not None
         waiting, late = (failed.filter(F.col("_reason") == apart) for apart in (WAITING, LATE))
         dead = failed.filter(~F.col("_reason").isin(WAITING, LATE))
-        if self.parked and WAITING in reasons:
-            self.parked.park(waiting, mark, now, in_doubt)
+        if self.parked and (in_doubt or WAITING in reasons):
+            self.parked.park(waiting, mark, now, again)
         if self.late and LATE in reasons:
             dead_letters.send(self.late.to, dead_letters.letters(late, mark.job), mark, in_doubt)
         if self.dead and reasons - {WAITING, LATE}:

@@ -1,9 +1,11 @@
 """Records that wait: parked as they were read, tried again after each refresh, until `wait_for` has passed.
 
-PARKED   key, value, headers, _topic, _partition, _offset, _timestamp, parked_at       append-only
-SETTLED  _topic, _partition, _offset, settled_at                                       append-only; parked minus settled waits
-A release writes the rows that now have a reference, sends the expired ones to the dead letters, and then settles both. If it
-is cut short, the next one finds what the sink already holds by coordinates. The two logs are `core.pending`'s.
+PARKED   key, value, headers, _topic, _partition, _offset, _timestamp, _write, parked_at       append-only
+SETTLED  _topic, _partition, _offset, _write, settled_at, _seq              append-only; parked minus settled waits
+A release settles, then writes the rows that now have a reference and sends the expired ones to the dead letters, and last
+comes its record in the ledger, whose number each settled row has. If it is cut short before that, the next one takes back what
+it has settled, and finds by coordinates what the sink already holds. A batch that runs again parks anew what waits now, and
+settles what its earlier attempts have parked. The two logs are `core.pending`'s.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.core.lease import Lease
-from jobs.core.pending import Names, Pending
+from jobs.core.pending import WRITE, Names, Pending
 from jobs.core.reasons import Reason
 from jobs.core.sinks import Mark
 from jobs.core.sources import COORDINATES
@@ -33,7 +35,7 @@ class Parking:
     """The parked log at one path and its settlements beside it."""
 
     def __init__(self, spark: SparkSession, path: str, wait_for: timedelta, lease: Lease | None = None) -> None:
-        self._pending = Pending(spark, path, Names("parked", "settled"), COORDINATES, lease)
+        self._pending = Pending(spark, path, Names("parked", "settled"), lease)
         self._wait_for = wait_for
 
     @property
@@ -41,22 +43,25 @@ class Parking:
         """How often to look at what waits: often enough that none waits much longer than it may."""
         return self._wait_for / 4
 
-    def park(self, rows: DataFrame, mark: Mark, now: datetime, in_doubt: bool) -> None:
-        """Rejected rows -> PARKED, without those that an earlier attempt at the batch has parked."""
-        self._pending.begin(_parked(rows), mark, now, in_doubt)
+    def park(self, rows: DataFrame, mark: Mark, now: datetime, again: DataFrame | None = None) -> None:
+        """Rejected rows -> PARKED. `again` are the coordinates of a batch of which an earlier attempt may have parked some."""
+        earlier = self._pending.rows() if again is not None else None
+        write = self._pending.begin(_parked(rows), mark, now)
+        if earlier is not None and again is not None:
+            before = earlier.filter(F.col(WRITE) != write).join(again, COORDINATES, "left_semi")
+            self._pending.end(before, mark, now)
 
-    def waiting(self) -> DataFrame | None:
-        """PARKED without what is settled; None where nothing was ever parked."""
-        return self._pending.rows()
+    def waiting(self, recorded: int | None = None) -> DataFrame | None:
+        """PARKED without what is settled, by the records up to a number if one is given; None where nothing was ever parked."""
+        return self._pending.rows(recorded)
 
-    def settle(self, coordinates: DataFrame, mark: Mark, now: datetime) -> None:
-        self._pending.end(coordinates, mark, now)
+    def settle(self, rows: DataFrame, mark: Mark, now: datetime, seq: int) -> None:
+        """Rows of what waits are settled, once the ledger's record of this number is written."""
+        self._pending.end(rows, mark, now, seq)
 
-    def settle_held(self, held: DataFrame | None, mark: Mark, now: datetime) -> None:
-        """Settles parked records that an earlier attempt at the same batch had parked and this one has written."""
-        waiting = self.waiting()
-        if waiting is not None and held is not None:
-            self.settle(waiting.join(held, COORDINATES, "left_semi"), mark, now)
+    def reopen(self, recorded: int, mark: Mark) -> None:
+        """What a release settled whose record was not written waits again; `recorded` is the number of the last that was."""
+        self._pending.reopen(recorded, mark)
 
     def remember_oldest(self, waiting: DataFrame) -> None:
         self._pending.remember_oldest(waiting)

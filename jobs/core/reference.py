@@ -1,8 +1,9 @@
 """Reference tables: loaded whole, checked, swapped between batches, never older than they may be.
 
 A version that is empty, has a key twice, lost a column or changed a type is rejected and the old one kept. While the
-database is away the last good version serves until `max_staleness`, then `on_stale` decides. Every row of a batch sees one
-version, and `_reference_version` names it: `v<table version>` for Delta, the time of loading (UTC) for JDBC.
+database is away the last good version serves until `max_staleness`, then `on_stale` decides; where it fails too often, a
+breaker leaves it alone for a while. Every row of a batch sees one version, and `_reference_version` names it: `v<version>` of
+a Delta table, the time of loading (UTC) by JDBC.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
+from jobs.core.breaker import CircuitBreaker, State
 from jobs.core.config import Postgres, Reference
-from jobs.core.errors import DependencyMissing, ReferenceStale
+from jobs.core.connections import Breaker
+from jobs.core.errors import BreakerOpen, DependencyMissing, ReferenceStale
 from jobs.core.failures import words
 from jobs.core.reference_sources import DeltaReferenceSource, JdbcSource, ReferenceSource
 
 VERSION = "_reference_version"
+REFERENCE = "reference"  # the breaker's name
 log = logging.getLogger(__name__)
 
 
@@ -51,6 +55,7 @@ class Status:
     age_s: float  # since it was last known to be current
     limit_s: float | None  # how old it may be
     rejected: int  # versions that were not taken, since the start
+    breaker: State = "closed"  # whether it is asked for newer versions
 
     @property
     def stale(self) -> bool:
@@ -61,10 +66,16 @@ class ReferenceTable:
     """The current version of one reference table, and its refresh."""
 
     def __init__(
-        self, spark: SparkSession, reference: Reference, postgres: Postgres | None, clock: Callable[[], datetime]
+        self,
+        spark: SparkSession,
+        reference: Reference,
+        postgres: Postgres | None,
+        clock: Callable[[], datetime],
+        breaker: Breaker,
     ) -> None:
         """Loads the first version. Raises DependencyMissing where there is none to be had."""
         self._settings, self._clock = reference, clock
+        self._breaker = CircuitBreaker(REFERENCE, breaker, clock=lambda: clock().timestamp())
         self._source = source(spark, reference, postgres)
         self.rejected = 0
         try:
@@ -89,7 +100,7 @@ class ReferenceTable:
     def status(self) -> Status:
         limit = self._settings.max_staleness
         age_s = (self._clock() - self._good_at).total_seconds()
-        return Status(self.version, age_s, limit.seconds_total if limit else None, self.rejected)
+        return Status(self.version, age_s, limit.seconds_total if limit else None, self.rejected, self._breaker.state)
 
     def current(self) -> DataFrame:
         """REFERENCE of the current version; hinted for a broadcast unless it is too large for one."""
@@ -104,7 +115,7 @@ class ReferenceTable:
         self._tried_at = now
         try:
             problem = self._refresh()
-        except (Py4JJavaError, PySparkException) as failure:
+        except (Py4JJavaError, PySparkException, BreakerOpen) as failure:
             problem = words(failure)
         if problem is None:
             self._good_at = now
@@ -113,10 +124,10 @@ class ReferenceTable:
 
     def _refresh(self) -> str | None:
         """Swaps in a newer version where there is one; why not, where it was rejected."""
-        mark = self._source.mark()
+        mark = self._breaker.call(self._source.mark)
         if mark is not None and mark == self._current.mark:
             return None
-        found = self._load(mark)
+        found = self._breaker.call(lambda: self._load(mark), timed=False)
         problem = defect(found, self._source.keys, self._current.rows.schema)
         if problem:
             self.rejected += 1

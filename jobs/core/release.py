@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import reduce
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -11,8 +12,9 @@ from jobs.core import classify, dead_letters, poison
 from jobs.core.batch import MicroBatch
 from jobs.core.classify import Transform
 from jobs.core.dead_letters import ATTEMPT
-from jobs.core.ledger import Counts, Entry
+from jobs.core.ledger import RELEASE, Counts, Entry
 from jobs.core.parking import Parking
+from jobs.core.pending import IDENTITY, WRITE
 from jobs.core.sinks import Mark
 from jobs.core.sources import COORDINATES
 
@@ -25,13 +27,21 @@ class Release:
         self._in_doubt = True  # the first release of a run may follow one that was cut short
         self._tried: tuple[datetime, dict[str, str]] | None = None
 
+    def reopen(self) -> None:
+        """Takes back what a release settled that was cut short. Has to come before anything else is written."""
+        self._parking.reopen(self._batch.ledger.written(), self._mark())
+
     def tick(self) -> None:
+        """May be called again after a failure."""
         if self._batch.in_doubt or not self._due():
             return
-        self._tried = (self._batch.clock(), self._batch.note())
+        if self._in_doubt:
+            self.reopen()
+        now, note = self._batch.clock(), self._batch.note()
         waiting = self._parking.waiting()
         if waiting is not None:
-            self._try(waiting)
+            self._try(waiting, now)
+        self._tried = (now, note)
 
     def _due(self) -> bool:
         """At the start, after a refresh, and four times within `wait_for`."""
@@ -40,11 +50,11 @@ class Release:
         when, note = self._tried
         return note != self._batch.note() or self._batch.clock() - when >= self._parking.patience
 
-    def _try(self, waiting: DataFrame) -> None:
+    def _try(self, waiting: DataFrame, now: datetime) -> None:
         kept = waiting.persist()
         try:
             if kept.count():
-                self._release(kept, self._batch.clock())
+                self._release(kept, now)
             self._parking.remember_oldest(kept)
         finally:
             kept.unpersist()
@@ -54,6 +64,7 @@ class Release:
         """What is left of it once the sink has said which rows it refuses."""
         mark, batch = self._mark(), self._batch
         already, fresh = self._split(waiting)
+        self._in_doubt = True
         poison.until_taken(
             batch.transform,
             lambda transform: self._settle(already, self._again(fresh, now, transform), mark, now),
@@ -63,22 +74,27 @@ class Release:
         )
 
     def _settle(self, already: DataFrame, outcome: DataFrame, mark: Mark, now: datetime) -> None:
-        outcome = outcome.persist()
+        """What is settled holds once the ledger's record is there, which comes last, or with the rows."""
+        outcome, ledger = outcome.persist(), self._batch.ledger
         try:
-            dead = self._parking.expire(outcome, now)
+            hits, dead = outcome.filter("_reason IS NULL"), self._parking.expire(outcome, now)
             reasons = {row["_reason"]: row["count"] for row in dead.groupBy("_reason").count().collect()}
-            counts = self._write(_hits(outcome), dead, mark, already.count(), sum(reasons.values()))
-            if counts.parked:
-                hits = outcome.filter("_reason IS NULL")
-                done = already.select(*COORDINATES).union(hits.select(*COORDINATES)).union(dead.select(*COORDINATES))
-                self._parking.settle(done, mark, now)
-                self._batch.ledger.append(_entry(mark, counts, reasons, now, self._batch.note()))
+            written, lost = hits.count(), sum(reasons.values())
+            done = already.count() + written
+            if done or lost:
+                over = [rows.select(*IDENTITY) for rows in (already, hits, dead)]
+                self._parking.settle(reduce(DataFrame.unionByName, over), mark, now, ledger.next)
+                self._write(hits if written else None, dead if lost else None, mark)
+                counts = Counts(0, done, 0, lost, -(done + lost))
+                with self._batch.phase("ledger"):
+                    ledger.append(_entry(mark, counts, reasons, now, self._batch.note()))
         finally:
             outcome.unpersist()
 
     def _split(self, waiting: DataFrame) -> tuple[DataFrame, DataFrame]:
         """What a release that was cut short has written already, and the rest."""
-        held = self._batch.outlets.good.held() if self._in_doubt else None
+        unsure = self._in_doubt and not self._batch.ledger.atomic
+        held = self._batch.outlets.good.held() if unsure else None
         if held is None:
             return waiting.limit(0), waiting
         return waiting.join(held, COORDINATES, "left_semi"), waiting.join(held, COORDINATES, "left_anti")
@@ -86,16 +102,17 @@ class Release:
     def _again(self, waiting: DataFrame, now: datetime, transform: Transform) -> DataFrame:
         plain = {"_topic": "topic", "_partition": "partition", "_offset": "offset", "_timestamp": "timestamp"}
         outcome = transform(self._batch.decode(waiting.withColumnsRenamed(plain), now, True))
-        return outcome.join(waiting.select(*COORDINATES, "parked_at"), COORDINATES)
+        return outcome.join(waiting.select(*IDENTITY, "parked_at"), COORDINATES)
 
-    def _write(self, hits: DataFrame, dead: DataFrame, mark: Mark, already: int, lost: int) -> Counts:
-        written = hits.count()
-        if written:
-            self._batch.outlets.good.append(hits, mark)
-        if lost and self._batch.outlets.dead:
+    def _write(self, hits: DataFrame | None, dead: DataFrame | None, mark: Mark) -> None:
+        outlets, phase = self._batch.outlets, self._batch.phase
+        if hits is not None:
+            with phase("write"):
+                outlets.good.append(_hits(hits), mark)
+        if dead is not None and outlets.dead:
             letters = dead_letters.letters(dead.withColumn(ATTEMPT, F.lit(1)), self._batch.job)
-            dead_letters.send(self._batch.outlets.dead, letters, mark)
-        return Counts(0, written + already, 0, lost, -(written + already + lost))
+            with phase("dead_letters"):
+                dead_letters.send(outlets.dead, letters, mark)
 
     def _mark(self) -> Mark:
         last = self._batch.ledger.last_batch
@@ -105,9 +122,9 @@ class Release:
 
 def _hits(outcome: DataFrame) -> DataFrame:
     """What the sink gets of a release."""
-    return classify.good(outcome.drop("parked_at"))
+    return classify.good(outcome.drop(WRITE, "parked_at"))
 
 
 def _entry(mark: Mark, counts: Counts, reasons: dict[str, int], now: datetime, note: dict[str, str]) -> Entry:
     place = (mark.job, mark.query_id, mark.batch_id, mark.start, mark.end)
-    return Entry("release", *place, counts, now.isoformat(), reasons, note)
+    return Entry(RELEASE, *place, counts, now.isoformat(), reasons, note)

@@ -34,7 +34,7 @@ def unheard(dependency: str, attempt: int, wait_s: float, error: BaseException) 
 class Retrier:
     """Calls a step until it succeeds, fails for good, or the bounds are reached; may be shared by threads."""
 
-    dependency: str
+    dependency: str | Callable[[], str]  # or who is asked for its name once a failure is there
     settings: Retry
     stopping: Event
     on_retry: OnRetry = unheard
@@ -61,10 +61,9 @@ class Retrier:
         failure = state.outcome.exception() if state.outcome else None
         assert failure is not None, "only a failure is waited after"
         attempt, wait_s = state.attempt_number, state.upcoming_sleep
-        log.warning(
-            "%s: attempt %d failed, the next is in %.2f s: %s", self.dependency, attempt, wait_s, words(failure)
-        )
-        self.on_retry(self.dependency, attempt, wait_s, failure)
+        dependency = self.dependency if isinstance(self.dependency, str) else self.dependency()
+        log.warning("%s: attempt %d failed, the next is in %.2f s: %s", dependency, attempt, wait_s, words(failure))
+        self.on_retry(dependency, attempt, wait_s, failure)
         if self.stopping.wait(wait_s):
             raise failure
 

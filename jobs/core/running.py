@@ -9,7 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from threading import Event
+from functools import partial
 from typing import Any
 
 from pyspark.errors import StreamingQueryException
@@ -41,21 +41,24 @@ class Running:
         self,
         batch: MicroBatch,
         lease: Lease,
-        guard: Callable[[Event], Guard],
+        guard: Guard,
         watch: Watch,
         ticks: Sequence[Tick],
         releases: Sequence[Tick] = (),
         checks: Sequence[Tick] = (),
         named: Namer = lambda failure: failure,
     ) -> None:
-        """`releases` are due once more at the end, and `checks`, which are due after each batch, too."""
+        """`releases` are due once more at the end, and `checks`, which are due after each batch, too.
+
+        Releases call what batches call, and wait for it as those do.
+        """
         self.batch, self.watch, self._lease, self._named = batch, watch, lease, named
-        self._checks, self._last = list(checks), [*releases, *checks]
+        guarded: list[Tick] = [partial(guard, release) for release in releases]
+        self._checks, self._last = list(checks), [*guarded, *checks]
         self._ticks = [*ticks, *self._last]
         self.query: StreamingQuery
         self._lock = threading.Lock()
-        self._stopping = Event()
-        self._guard = guard(self._stopping)
+        self._guard, self._stopping = guard, guard.stopping
         self._failure: BaseException | None = None
         self._ticker = threading.Thread(target=self._tick_until_stopped, name="ticker", daemon=True)
 
@@ -127,10 +130,11 @@ class Running:
         return None
 
     def _finish(self) -> None:
+        with self._lock:
+            if self._failure is None:
+                self._tick(self._last)
         self._stopping.set()
         self._ticker.join()
-        if self._failure is None:
-            self._tick(self._last)
         self.watch.stop()
         self._lease.give_back()
         if self._failure is not None:
@@ -162,12 +166,15 @@ class Running:
     def _tick_until_stopped(self) -> None:
         while not self._stopping.wait(TICK_S):
             with self._lock:
-                self._tick(self._ticks)
+                if not self._stopping.is_set():
+                    self._tick(self._ticks)
 
     def _tick(self, ticks: Sequence[Tick]) -> None:
         try:
             for tick in ticks:
                 tick()
+        except StoppedWaiting as stopped:
+            log.warning("%s; what waits is released by the next run", stopped)
         except Exception as failure:  # whatever it is, it has to end the job, not the ticker alone
             self._failure = failure
             self._stopping.set()

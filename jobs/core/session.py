@@ -1,8 +1,8 @@
 """The Spark session, alike under spark-submit, in Jupyter and in tests.
 
 Settings come from `spark-defaults.conf` (through SPARK_CONF_DIR), then from the config's `spark` map. JARs come from
-spark-submit's `--jars` or, in a local session, from PATTERNS_JARS (comma-separated paths); PATTERNS_CLASSES may name an
-archive of Spark's classes, with which a JVM starts sooner.
+spark-submit's `--jars` or, in a local session, from PATTERNS_JARS (comma-separated paths). There PATTERNS_CLASSES may name an
+archive of Spark's classes, with which a JVM starts sooner, and PATTERNS_JAVA_OPTIONS what else it is started with.
 """
 
 from __future__ import annotations
@@ -60,4 +60,5 @@ def _local() -> dict[str, str]:
     if "PYSPARK_GATEWAY_PORT" in os.environ:
         return {}
     jars = os.environ.get("PATTERNS_JARS", "")
-    return {**({"spark.jars": jars} if jars else {}), **shared_classes()}
+    options = os.environ.get("PATTERNS_JAVA_OPTIONS", "")
+    return {**({"spark.jars": jars} if jars else {}), **shared_classes(options)}

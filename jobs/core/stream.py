@@ -6,10 +6,10 @@ and what has to tick.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from threading import Event
 from typing import Any
 
@@ -24,14 +24,15 @@ from jobs.core.checkpoint import Checkpoint
 from jobs.core.classify import Transform
 from jobs.core.clock import Clock, utc_now
 from jobs.core.config import JobConfig, Trigger
+from jobs.core.failures import is_of_kafka
 from jobs.core.files import keep_private
-from jobs.core.guard import Guard, guard
+from jobs.core.guard import SOURCE, Guard
 from jobs.core.holder import this
 from jobs.core.lease import Lease
 from jobs.core.ledger import Books, takeover, telling
 from jobs.core.metrics import Metrics
 from jobs.core.order import key_order
-from jobs.core.outlets import Outlets
+from jobs.core.outlets import Outlets, Phase
 from jobs.core.parking import Parking, Wait
 from jobs.core.redriven import redrive
 from jobs.core.reference import Status
@@ -45,8 +46,8 @@ from jobs.core.values import Duration
 from jobs.core.watch import Watch
 
 Note = Callable[[], dict[str, str]]
-NEVER = Duration("3650d")
-BATCH = "batch"  # the breaker's name: source, sink and dead letters of one micro-batch
+SINK, DEAD_LETTERS = "sink", "dead_letters"
+CALLED = {"write": SINK, "ledger": SINK, "dead_letters": DEAD_LETTERS}  # phase of a batch: which dependency it calls
 
 
 @dataclass(frozen=True)
@@ -108,18 +109,21 @@ def _start(spark: SparkSession, config: JobConfig, given: Given, lease: Lease) -
     watch = Watch(spark, config, metrics, checkpoint, given.clock, given.reference)
     keep_private(spark, [checkpoint.path])
     batch = _batch(config, given, checkpoint, ledger, outlets, source)
-    batch.phase, batch.redrive = metrics.phase, redrive(spark, config, checkpoint.path)
+    guard = _guard(config, metrics)
+    batch.phase, batch.redrive = _phase(metrics, guard), redrive(spark, config, checkpoint.path)
     batch.order = key_order(spark, config, lease)
     due = DueLetters(spark, config, checkpoint.path, given.clock, metrics.retried)
     due.tick()  # so that a run over what is there has them, too
-    releases = [Release(batch, outlets.parked).tick] if outlets.parked else []
+    releases = [Release(batch, outlets.parked)] if outlets.parked else []
+    for release in releases:
+        release.reopen()
     checks = [budget.check] if budget else []
     if config.scaling.shuffle_partitions:
         spark.conf.set("spark.sql.shuffle.partitions", str(config.scaling.shuffle_partitions))
     writer = stream.writeStream.queryName(config.job).option("checkpointLocation", checkpoint.path)
-    guarded, ticks = partial(_guard, config, metrics), [lease.check, *given.ticks, due.tick]
+    ticks = [lease.check, *given.ticks, due.tick]
     named = namer(source.check, [checkpoint.path, *_places(config, given.wait)])
-    running = Running(batch, lease, guarded, watch, ticks, releases, checks, named)
+    running = Running(batch, lease, guard, watch, ticks, [release.tick for release in releases], checks, named)
     return running.begin(writer.trigger(**_trigger(config.trigger)))
 
 
@@ -156,19 +160,34 @@ def _batch(
     return MicroBatch(*wiring, given.prepare, given.dropped, in_doubt, unsure)
 
 
-def _guard(config: JobConfig, metrics: Metrics, stopping: Event) -> Guard:
-    """Around each batch: while what it needs is away, it is tried again and stands still, and metrics say so.
+def _guard(config: JobConfig, metrics: Metrics) -> Guard:
+    """Around each batch: while what it needs is away, it is tried again and stands still, and metrics say so."""
+    dead = config.dead_letters
+    in_kafka = {SOURCE, *([SINK] if config.sink.kafka else []), *([DEAD_LETTERS] if dead and dead.kafka else [])}
 
-    A batch is as slow as it is large: slowness says nothing of what it depends on.
-    """
-    return guard(
-        BATCH,
+    def whose(dependency: str, failure: BaseException) -> str:
+        """To write is to read, too: a broker's failure is the source's where nothing else is in a broker."""
+        return SOURCE if dependency not in in_kafka and is_of_kafka(failure) else dependency
+
+    return Guard(
         config.retry,
-        config.breaker.model_copy(update={"slow_call": NEVER}),
-        stopping,
+        config.breaker,
+        Event(),
         on_retry=lambda dependency, *_: metrics.retried(dependency),
         on_change=lambda dependency, before, after: metrics.breaker(dependency, after),
+        whose=whose,
     )
+
+
+def _phase(metrics: Metrics, guard: Guard) -> Phase:
+    """Times a part of a batch, which is a call of the dependency that it writes to."""
+
+    @contextmanager
+    def phase(name: str) -> Iterator[None]:
+        with metrics.phase(name), guard.calling(CALLED[name]):
+            yield
+
+    return phase
 
 
 def wait(path: str | None, wait_for: Duration | None) -> Wait | None:

@@ -32,6 +32,7 @@ from jobs.core.events.rebuilding import Rebuild
 from jobs.core.events.snapshots import Snapshots
 from jobs.core.ledger import Ledger
 from jobs.core.ledger_postgres import PostgresLedger
+from jobs.core.parking import Parking
 from jobs.core.reference import ReferenceTable
 from jobs.core.retry_topics import DueLetters
 from jobs.core.sinks import Mark, commits, copying, postgres
@@ -64,6 +65,7 @@ POINTS = {
     "in_transaction": [Place(PostgresSink, "move", after=True)],
     "before_dead_letters": [Place(dead_letters, "send")],
     "after_dead_letters": [Place(dead_letters, "send", after=True)],
+    "settled": [Place(Parking, "settle", after=True)],
     "before_ledger": [Place(Ledger, "append"), Place(PostgresLedger, "append")],
     "after_ledger": [Place(Ledger, "append", after=True), Place(PostgresLedger, "append", after=True)],
     "due_letters_sent": [Place(DueLetters, "_redrive", after=True)],

@@ -20,7 +20,9 @@ RUN = ROOT / "scripts" / "_archived_run.py"
 LAUNCHER = "org.apache.spark.launcher.Main"
 SCALA = {"SPARK_SCALA_VERSION": "2.13"}  # the launcher asks for it, and has no use for it here
 DISK_GB = 1
-QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # a JVM that lives for seconds
+# A JVM that lives for minutes beside others: the second compiler would take more time than its code gives back. The first one
+# alone has 48 MB for code by default, and forgets what it compiled when they are full.
+QUICK = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
 
 
 def ensure(java: Path, environment: Mapping[str, str]) -> Path | None:

@@ -120,7 +120,7 @@ def test_a_full_disk_under_postgres(
     case.send(1500)
     running: Any = start(spark, case.load(spark={"spark.sql.shuffle.partitions": "1"}))
     try:
-        assert until(lambda: running._guard.breaker.state == "open", 60), "the breaker did not open"
+        assert until(lambda: running._guard.state("sink") == "open", 60), "the breaker did not open"
         assert case.batches() == 0
         disk.make_room()
         assert until(case.caught_up, 60), "it did not go on"

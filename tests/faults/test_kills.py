@@ -103,14 +103,27 @@ def test_a_reference_that_moved_on_between_kill_and_restart(cases: Callable[...,
     assert {(row.customer_id, row.segment) for row in case.rows()} == {("c0", "gold"), ("c1", "silver"), ("c2", "new")}
 
 
-def test_waiting_records_survive_a_kill(cases: Callable[..., Case], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("sink", "point"),
+    [
+        ("delta", "before_ledger"),
+        ("postgres", "in_transaction"),
+        pytest.param("delta", "settled", marks=long),
+        pytest.param("postgres", "settled", marks=long),
+        pytest.param("postgres", "after_ledger", marks=long),
+    ],
+)
+def test_waiting_records_survive_kills(cases: Callable[..., Case], tmp_path: Path, sink: str, point: str) -> None:
+    """One after they were parked, and one while they are released."""
     waits = {"on_miss": "wait", "wait_for": "1h", "parked": str(tmp_path / "parked")}
-    case = cases("delta", join={"on": {"customer_id": "customer_id"}, **waits})
+    case = cases(sink, join={"on": {"customer_id": "customer_id"}, **waits})
     case.send(20)
     assert case.start(before_dead_letters="kill").wait() == -9
     case.drain()
     assert case.caught_up() and case.audit() == []
     assert sum(record["counts"]["parked"] for record in case.ledger()) == 6
     case.change("c2", "new")
+    assert case.start(**{point: "kill"}).wait() == -9
     case.drain()
     case.check()
+    assert sum(record["counts"]["parked"] for record in case.ledger()) == 0

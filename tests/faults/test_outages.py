@@ -110,7 +110,7 @@ def test_a_broker_that_answers_nothing_for_a_while(live: Live, servers: Servers,
         time.sleep(stopped_s)  # this long is the fault itself
     assert live.case.batches() == before
     live.check()
-    assert "batch: circuit open" in live.driver.said, "the query failed meanwhile, and was started again"
+    assert "source: circuit open" in live.driver.said, "the query failed meanwhile, and was started again"
 
 
 @pytest.mark.parametrize("point", ["mid_copy", "in_transaction"])

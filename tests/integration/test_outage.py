@@ -79,11 +79,14 @@ def test_while_the_database_is_away_the_batch_stands_and_then_counts_once(
         last = running.batch.ledger.last_batch
         proxy.cut()
         broker.send(topic, ORDERS)
-        breaker = running._guard.breaker
-        until(lambda: breaker.state == "open", running, "an open breaker")
+        until(lambda: running._guard.state("sink") == "open", running, "an open breaker")
         assert running.batch.ledger.last_batch == last, "offsets do not move"
         proxy.mend()
-        until(lambda: breaker.state == "closed" and read() == 20, running, "a closed breaker and twenty records")
+        until(
+            lambda: running._guard.state("sink") == "closed" and read() == 20,
+            running,
+            "a closed breaker and twenty records",
+        )
     finally:
         proxy.mend()
         running.stop()
@@ -120,7 +123,7 @@ def test_a_job_that_stands_before_a_database_ends_as_asked(made: Any, broker: An
         until(lambda: read() == 10, running, "ten records in the ledger")
         proxy.cut()
         broker.send(topic, ORDERS)
-        until(lambda: running._guard.breaker.state == "open", running, "an open breaker")
+        until(lambda: running._guard.state("sink") == "open", running, "an open breaker")
         running.request_stop()
         assert running.wait(60), "it did not end"
     finally:

@@ -189,7 +189,7 @@ def test_a_commit_that_ends_while_it_is_tried_again_is_known_for_ones_own(writte
     made = written(f"id int, {PLACE}")
     given = rows("id INT, " + COORDINATES, (1, "t", 0, 0))
     made.write(given)
-    made.ledger._next, looks = 0, []
+    made.ledger.next, looks = 0, []
     look = made.ledger._mine
     made.ledger._mine = lambda cursor: look(cursor) if looks else looks.append(cursor)  # the first look is too early
     assert made.write(given) == Counts(1, 1)

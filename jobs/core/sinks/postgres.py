@@ -81,7 +81,7 @@ class PostgresSink:
 
     def append(self, rows: DataFrame, mark: Mark) -> None:
         """Stages the rows of a batch, in place of what was staged before. Raises DependencyMissing for missing columns."""
-        if self._staged is None or self._staged.mark.batch_id == mark.batch_id:
+        if self._staged is None or self._staged.mark == mark:
             self._sweep()
         self._staged = None  # whatever fails from here on leaves something to sweep
         rows = self._flagged(rows)
@@ -122,13 +122,13 @@ class PostgresSink:
         reader = self._spark.read.format("jdbc").options(**self._database.jdbc)
         return reader.option("dbtable", quoted(self._target.table)).load().select(*COORDINATES)
 
-    def move(self, cursor: Cursor, batch_id: int) -> int:
-        """Moves what is staged for a batch into the table; how many rows of it were older than what is there.
+    def move(self, cursor: Cursor, mark: Mark) -> int:
+        """Moves what is staged for a write into the table; how many rows of it were older than what is there.
 
         The caller's transaction decides whether this has happened. Raises StagingLost.
         """
         staged = self._staged
-        if staged is None or staged.mark.batch_id != batch_id:
+        if staged is None or staged.mark != mark:
             raise StagingLost(self._target.table, 0, 0)
         return staged.count - self._moved(cursor, staged)
 

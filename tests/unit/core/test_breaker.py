@@ -285,3 +285,25 @@ class Model(RuleBasedStateMachine):
 
 TestModel = Model.TestCase
 TestModel.settings = hypothesis_settings(max_examples=50, stateful_step_count=40)
+
+
+def test_only_timed_calls_are_slow_and_they_alone_are_judged_by_it() -> None:
+    circuit = Circuit(min_calls=2, slow_call="1s", slow_rate=1, failure_rate=1)
+
+    def moves_data() -> None:
+        circuit.clock.now += 3600
+
+    for _ in range(9):
+        circuit.breaker.call(moves_data, timed=False)
+    assert circuit.calls(None, took=2) == "closed"
+    assert circuit.calls(None, took=2) == "open"
+
+
+def test_a_failure_that_is_anothers_says_nothing() -> None:
+    circuit = Circuit(min_calls=1)
+    with pytest.raises(ConnectionRefusedError), circuit.breaker.calling(lambda failure: False, timed=True):
+        raise GONE
+    assert circuit.breaker.state == "closed"
+    with pytest.raises(ConnectionRefusedError), circuit.breaker.calling(lambda failure: failure is GONE, timed=True):
+        raise GONE
+    assert circuit.breaker.state == "open"

@@ -17,7 +17,7 @@ from py4j.protocol import Py4JJavaError, Py4JNetworkError
 from pyspark.errors import AnalysisException, PythonException
 
 from jobs.core.errors import LedgerMismatch, ReferenceStale, SinkFailed
-from jobs.core.failures import SHOWN, Kind, SinkFailure, carried, kind, sqlstate, words
+from jobs.core.failures import SHOWN, Kind, SinkFailure, carried, is_of_kafka, kind, sqlstate, words
 
 TRANSIENT, PERMANENT, DATA = Kind.TRANSIENT, Kind.PERMANENT, Kind.DATA
 PSQL = ("org.postgresql.util.PSQLException", "java.sql.SQLException", "java.lang.Exception")
@@ -239,6 +239,23 @@ def test_carrying_names_a_code_where_the_driver_has_none() -> None:
 def test_other_failures_are_not_carried() -> None:
     with pytest.raises(ValueError, match="odd"), carried():
         raise ValueError("odd")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN)), True),
+        (java(SPARK, "Job aborted", Thrown(RETRIABLE, "late")), True),
+        (java(NO_KAFKA, "Failed to construct", Thrown(REFUSED, "Connection refused")), True),
+        (java(NO_KAFKA, "Failed to construct"), True),
+        (java(PSQL, "odd", Thrown(REFUSED, "Connection refused")), False),
+        (java(SPARK, "Job aborted", Thrown(PSQL, "gone", Thrown(RETRIABLE, "late"), "08006")), False),
+        (ConnectionRefusedError("refused"), False),
+        (SinkFailure("08006", "gone"), False),
+    ],
+)
+def test_a_brokers_failures_are_known(error: BaseException, expected: bool) -> None:
+    assert is_of_kafka(error) is expected
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from _clocks import Clock, Step, Waits
 from jobs.core.connections import Breaker, Retry
 from jobs.core.errors import BreakerOpen, StoppedWaiting
 from jobs.core.failures import SinkFailure
-from jobs.core.guard import Guard, guard
+from jobs.core.guard import Guard, Whose, its_own
 
 GONE = ConnectionRefusedError("refused")
 ROW = SinkFailure("23502", "NotNullViolation")
@@ -20,20 +21,32 @@ BUG = ValueError("bug")
 class Job:
     """A guard on a clock that moves only while it waits, and what it told."""
 
-    def __init__(self, interrupted: int | None = None, attempts: int = 3, **breaker: Any) -> None:
+    def __init__(
+        self, interrupted: int | None = None, attempts: int = 3, whose: Whose = its_own, **breaker: Any
+    ) -> None:
         self.clock = Clock()
         self.stopping = Waits(self.clock, interrupted)
         self.changes: list[str] = []
+        self.told: list[tuple[str, str]] = []
         self.retries: list[int] = []
-        self.guard: Guard = guard(
-            "PostgreSQL",
+        self.retried: list[str] = []
+        self.guard = Guard(
             Retry.model_validate({"attempts": attempts}),
             Breaker.model_validate({"open_for": "30s", "probes": 1, **breaker}),
             self.stopping,
-            lambda dependency, attempt, wait_s, error: self.retries.append(attempt),
-            lambda dependency, before, after: self.changes.append(after),
+            self._retries,
+            self._changes,
             self.clock,
+            whose,
         )
+
+    def _retries(self, dependency: str, attempt: int, wait_s: float, error: BaseException) -> None:
+        self.retries.append(attempt)
+        self.retried.append(dependency)
+
+    def _changes(self, dependency: str, before: str, after: str) -> None:
+        self.changes.append(after)
+        self.told.append((dependency, after))
 
     def step(self, *outcomes: BaseException | str) -> Step:
         return Step(self.clock, *outcomes)
@@ -101,8 +114,8 @@ def test_a_job_that_is_to_end_stops_waiting(interrupted: int) -> None:
     step = job.step(*[GONE] * 9)
     with pytest.raises(StoppedWaiting) as stopped:
         job.guard(step)
-    assert str(stopped.value) == "ended as asked, waiting for PostgreSQL: ConnectionRefusedError: refused"
-    assert (stopped.value.exit_code, stopped.value.dependency) == (0, "PostgreSQL")
+    assert str(stopped.value) == "ended as asked, waiting for source: ConnectionRefusedError: refused"
+    assert (stopped.value.exit_code, stopped.value.dependency) == (0, "source")
     assert len(step.began) == interrupted
     assert job.changes == ([] if interrupted < 3 else ["open", *["half_open", "open"] * (interrupted - 3)])
 
@@ -123,3 +136,57 @@ def test_a_breaker_within_is_waited_for_by_its_own_time() -> None:
     inner = BreakerOpen("Kafka", 12.5, "gone")
     assert job.guard(job.step(inner, "done")) == "done"
     assert job.stopping.waited == [12.5]
+
+
+def writing(job: Job, sink: Step) -> Callable[[], str]:
+    """A step that calls the sink."""
+
+    def step() -> str:
+        with job.guard.calling("sink"):
+            return sink()
+
+    return step
+
+
+def test_only_the_breaker_of_what_failed_opens() -> None:
+    job = Job(attempts=3)
+    sink = job.step(*[GONE] * 4, "done")
+    assert job.guard(writing(job, sink)) == "done"
+    assert job.told == [
+        ("sink", "open"),
+        ("sink", "half_open"),
+        ("sink", "open"),
+        ("sink", "half_open"),
+        ("sink", "closed"),
+    ]
+    assert (set(job.retried), job.guard.state("source"), job.guard.state("sink")) == ({"sink"}, "closed", "closed")
+    gaps = [later - earlier for earlier, later in zip(sink.began[2:], sink.began[3:])]
+    assert gaps == pytest.approx([30, 30]), "while it is open it is not called"
+
+
+def test_a_failure_counts_for_whose_it_is() -> None:
+    job = Job(attempts=2, whose=lambda called, failure: "source")
+    assert job.guard(writing(job, job.step(GONE, GONE, "done"))) == "done"
+    assert job.told == [("source", "open"), ("source", "half_open"), ("source", "closed")]
+    assert job.retried == ["source"]
+
+
+def test_who_waits_for_a_dependency_says_so() -> None:
+    job = Job(interrupted=3, attempts=3)
+    with pytest.raises(StoppedWaiting) as stopped:
+        job.guard(writing(job, job.step(*[GONE] * 9)))
+    assert stopped.value.dependency == "sink"
+
+
+def test_what_fails_apart_from_any_attempt_is_the_source() -> None:
+    job = Job(attempts=1)
+    job.guard(writing(job, job.step(GONE, "done")))
+    job.told.clear()
+    job.guard.give_up(GONE)
+    assert job.told == [("source", "open")]
+
+
+def test_no_call_of_a_batch_is_slow() -> None:
+    job = Job(min_calls=1, slow_call="1s", slow_rate=0.1)
+    job.guard(Step(job.clock, "done", took=3600))
+    assert job.changes == []

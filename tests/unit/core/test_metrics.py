@@ -158,18 +158,23 @@ def test_an_error_budget_is_spent_or_not() -> None:
 
 
 def test_a_reference_table_is_asked_at_each_scrape() -> None:
-    metrics, known = Metrics("join", at(0)), [Status("v1", 2.5, 60.0, 0), Status("v2", 0.5, 60.0, 1)]
+    metrics, known = Metrics("join", at(0)), [Status("v2", 0.5, 60.0, 1, "open"), Status("v1", 2.5, 60.0, 0)]
     assert shown(metrics, "patterns_reference") == []
-    metrics.reference(lambda: known.pop(0) if len(known) > 1 else known[0])
+    metrics.reference(lambda: known[-1])
     assert shown(metrics, "patterns_reference") == [
         'patterns_reference_version_info{job="join",version="v1"} 1.0',
         'patterns_reference_age_seconds{job="join"} 2.5',
     ]
+    breaker = 'patterns_breaker_state{dependency="reference",job="join"}'
+    assert (metrics.open_breakers, f"{breaker} 0.0" in generate_latest(metrics.registry).decode()) == ([], True)
+    known.pop()
     assert shown(metrics, "patterns_reference") == [
         'patterns_reference_version_info{job="join",version="v2"} 1.0',
         'patterns_reference_age_seconds{job="join"} 0.5',
         'patterns_reference_rejected_total{job="join"} 1.0',
     ]
+    assert metrics.open_breakers == ["reference"]
+    assert f"{breaker} 2.0" in generate_latest(metrics.registry).decode()
 
 
 def test_each_job_has_a_registry_of_its_own() -> None:

@@ -11,7 +11,7 @@ import pytest
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.core.order import IDENTITY, KeyOrder, blocked, heads
+from jobs.core.order import KeyOrder, blocked, heads
 from jobs.core.pending import Names, Pending
 from jobs.core.sinks import Mark
 
@@ -67,7 +67,7 @@ def test_in_another_partition_what_is_new_follows_and_what_comes_again_does_not(
 def order(spark: SparkSession, tmp_path: Path) -> Callable[[], KeyOrder]:
     """As a new start of the job has it."""
     names = Names("blocked", "freed")
-    return lambda: KeyOrder(Pending(spark, str(tmp_path), names, IDENTITY))
+    return lambda: KeyOrder(Pending(spark, str(tmp_path), names))
 
 
 def batch(rows: Rows, order: KeyOrder, judged: list[int], *fails: tuple[Any, ...]) -> dict[int, int]:

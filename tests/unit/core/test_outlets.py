@@ -32,9 +32,10 @@ class Outlet:
     def append(self, rows: DataFrame, mark: Mark) -> None:
         self.got.append(sorted(row["_offset"] for row in rows.collect()))
 
-    def park(self, rows: DataFrame, mark: Mark, now: datetime, in_doubt: bool) -> None:
-        assert (now, in_doubt) == (NOON, False)
+    def park(self, rows: DataFrame, mark: Mark, now: datetime, again: DataFrame | None) -> None:
+        assert now == NOON
         self.append(rows, mark)
+        self.again = again
 
 
 def failed(offset: int, reason: str) -> tuple[Any, ...]:
@@ -64,9 +65,17 @@ def test_each_kind_has_its_outlet(
 
     outlets = Outlets(places[0], places[0], places[1], Lateness("at", timedelta(1), places[2]))
     given = rows(FAILED, *(failed(offset, reason) for offset, reason in enumerate(reasons)))
-    outlets.reject(given, set(reasons), MARK, NOON, False, phase)
+    outlets.reject(given, set(reasons), MARK, NOON, None, phase)
     assert [place.got for place in places] == [dead, parked, late]
     assert phases == ["dead_letters"] * len(dead)
+
+
+def test_of_a_batch_in_doubt_what_it_has_parked_before_is_told_even_if_nothing_waits_now(rows: Rows) -> None:
+    dead, parked = Outlet(), Outlet()
+    outlets: Any = Outlets(dead, dead, parked)  # type: ignore[arg-type]
+    batch = rows("_topic STRING, _partition INT, _offset BIGINT", ("t", 0, 0))
+    outlets.reject(rows(FAILED), set(), MARK, NOON, batch)
+    assert (dead.got, parked.got, parked.again) == ([], [[]], batch)
 
 
 def test_without_dead_letters_no_row_may_be_refused() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from jobs.core.parking import Parking
 from jobs.core.sinks import Mark
@@ -35,32 +36,45 @@ def parking(spark: SparkSession, tmp_path: Path) -> Parking:
     return Parking(spark, str(tmp_path), timedelta(hours=1))
 
 
+def settle(parking: Parking, offset: int, now: datetime = NOON) -> None:
+    found = parking.waiting()
+    assert found is not None
+    parking.settle(found.filter(F.col("_offset") == offset), MARK, now, 7)
+
+
 def test_what_is_parked_waits_until_it_is_settled(parking: Parking, rows: Rows) -> None:
     assert waiting(parking) == []
-    parking.park(rows(REJECTED, missed(1), missed(2)), MARK, NOON, False)
+    parking.park(rows(REJECTED, missed(1), missed(2)), MARK, NOON)
     assert waiting(parking) == [1, 2]
-    parking.settle(rows(HELD, ("t", 0, 1)), MARK, NOON)
+    settle(parking, 1)
     assert waiting(parking) == [2]
 
 
+def test_what_is_settled_by_a_record_that_was_not_written_waits_again(parking: Parking, rows: Rows) -> None:
+    parking.park(rows(REJECTED, missed(1), missed(2)), MARK, NOON)
+    settle(parking, 1)
+    parking.reopen(7, MARK)
+    assert waiting(parking) == [2]
+    parking.reopen(6, MARK)
+    assert waiting(parking) == [1, 2]
+
+
 def test_a_record_is_parked_byte_for_byte(parking: Parking, rows: Rows) -> None:
-    parking.park(rows(REJECTED, missed(1)), MARK, NOON, False)
+    parking.park(rows(REJECTED, missed(1)), MARK, NOON)
     found = parking.waiting()
     assert found is not None
     row = found.select("key", "value", "headers").collect()[0].asDict(recursive=True)
     assert row == {"key": b"k", "value": b"\xff", "headers": [{"key": "h", "value": b"\x00"}]}
 
 
-def test_a_batch_in_doubt_parks_nothing_twice(parking: Parking, rows: Rows) -> None:
-    parking.park(rows(REJECTED, missed(1)), MARK, NOON, False)
-    parking.park(rows(REJECTED, missed(1), missed(2)), MARK, NOON, True)
-    assert waiting(parking) == [1, 2]
-
-
-def test_what_the_sink_holds_after_all_is_settled(parking: Parking, rows: Rows) -> None:
-    parking.park(rows(REJECTED, missed(1), missed(2)), MARK, NOON, False)
-    parking.settle_held(rows(HELD, ("t", 0, 2), ("t", 0, 5)), MARK, NOON)
-    assert waiting(parking) == [1]
+def test_of_a_batch_in_doubt_waits_what_its_last_attempt_has_parked(parking: Parking, rows: Rows) -> None:
+    batch = rows(HELD, ("t", 0, 1), ("t", 0, 2), ("t", 0, 3))
+    parking.park(rows(REJECTED, missed(0), missed(1), missed(2)), MARK, NOON, batch)
+    assert waiting(parking) == [0, 1, 2]
+    parking.park(rows(REJECTED, missed(1), missed(3)), MARK, NOON, batch)
+    assert waiting(parking) == [0, 1, 3], "0 is of another batch, 2 is written by now"
+    parking.park(rows(REJECTED), MARK, NOON, batch)
+    assert waiting(parking) == [0]
 
 
 def test_only_what_waited_long_enough_expires(parking: Parking, rows: Rows) -> None:
@@ -75,9 +89,9 @@ def test_only_what_waited_long_enough_expires(parking: Parking, rows: Rows) -> N
 
 
 def test_older_than_the_oldest_that_waits_is_not_read_again(parking: Parking, rows: Rows) -> None:
-    parking.park(rows(REJECTED, missed(1)), MARK, NOON, False)
-    parking.park(rows(REJECTED, missed(2)), MARK, NOON + timedelta(minutes=5), False)
-    parking.settle(rows(HELD, ("t", 0, 1)), MARK, NOON + timedelta(minutes=6))
+    parking.park(rows(REJECTED, missed(1)), MARK, NOON)
+    parking.park(rows(REJECTED, missed(2)), MARK, NOON + timedelta(minutes=5))
+    settle(parking, 1, NOON + timedelta(minutes=6))
     found = parking.waiting()
     assert found is not None
     parking.remember_oldest(found)

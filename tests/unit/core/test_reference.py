@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.core import reference
 from jobs.core.config import Reference
+from jobs.core.connections import Breaker
 from jobs.core.errors import DependencyMissing, ReferenceStale
 from jobs.core.reference import ReferenceTable, Status
 from jobs.core.reference_sources import DeltaReferenceSource
@@ -61,7 +64,7 @@ def test_a_new_version_is_swapped_in_when_it_is_due(
     spark: SparkSession, write: Write, clock: Clock, tmp_path: Path
 ) -> None:
     write(CUSTOMER, ("c1", "gold"))
-    table = ReferenceTable(spark, settings(tmp_path), None, clock)
+    table = ReferenceTable(spark, settings(tmp_path), None, clock, Breaker())
     write(CUSTOMER, ("c1", "silver"), ("c2", "gold"))
     clock.wait(9)
     table.tick()
@@ -75,7 +78,7 @@ def test_an_unchanged_table_is_not_loaded_again(
     spark: SparkSession, write: Write, clock: Clock, tmp_path: Path
 ) -> None:
     write(CUSTOMER, ("c1", "gold"))
-    table = ReferenceTable(spark, settings(tmp_path), None, clock)
+    table = ReferenceTable(spark, settings(tmp_path), None, clock, Breaker())
     before = table.current()
     clock.wait(10)
     assert table.status() == Status("v0", 10.0, None, 0)
@@ -99,7 +102,7 @@ def test_a_bad_version_is_rejected_and_the_old_one_kept(
     spark: SparkSession, write: Write, clock: Clock, tmp_path: Path, schema: str, values: list[tuple[Any, ...]]
 ) -> None:
     write(CUSTOMER, ("c1", "gold"))
-    table = ReferenceTable(spark, settings(tmp_path), None, clock)
+    table = ReferenceTable(spark, settings(tmp_path), None, clock, Breaker())
     write(schema, *values)
     clock.wait(10)
     table.tick()
@@ -116,7 +119,7 @@ def test_columns_that_change_while_they_are_read_make_no_version(
 ) -> None:
     """As where a table is altered between the question for its columns and the one for its rows."""
     write(CUSTOMER, ("c1", "gold"))
-    table = ReferenceTable(spark, settings(tmp_path), None, clock)
+    table = ReferenceTable(spark, settings(tmp_path), None, clock, Breaker())
     write(CUSTOMER, ("c1", "silver"))
     whole, altered = reference.profile, "customer_id STRING, segment INT"
     monkeypatch.setattr(reference, "profile", lambda rows, keys: (whole(rows, keys), write(altered, ("c1", 1)))[0])
@@ -133,7 +136,7 @@ def newest_rows(source: DeltaReferenceSource, mark: Any) -> DataFrame:
 
 def test_a_column_more_is_no_defect(spark: SparkSession, write: Write, clock: Clock, tmp_path: Path) -> None:
     write(CUSTOMER, ("c1", "gold"))
-    table = ReferenceTable(spark, settings(tmp_path), None, clock)
+    table = ReferenceTable(spark, settings(tmp_path), None, clock, Breaker())
     write(f"{CUSTOMER}, country STRING", ("c1", "gold", "SE"))
     clock.wait(10)
     table.tick()
@@ -142,7 +145,7 @@ def test_a_column_more_is_no_defect(spark: SparkSession, write: Write, clock: Cl
 
 def test_keys_that_are_null_may_be_many(spark: SparkSession, write: Write, clock: Clock, tmp_path: Path) -> None:
     write(CUSTOMER, (None, "a"), (None, "b"), ("c1", "gold"))
-    assert ReferenceTable(spark, settings(tmp_path), None, clock).version == "v0"
+    assert ReferenceTable(spark, settings(tmp_path), None, clock, Breaker()).version == "v0"
 
 
 @pytest.mark.parametrize("values", [[], [("c1", "gold"), ("c1", "silver")]], ids=["empty", "a key twice"])
@@ -151,13 +154,13 @@ def test_a_bad_first_version_stops_the_start(
 ) -> None:
     write(CUSTOMER, *values)
     with pytest.raises(DependencyMissing, match="reference table .*customers"):
-        ReferenceTable(spark, settings(tmp_path), None, clock)
+        ReferenceTable(spark, settings(tmp_path), None, clock, Breaker())
 
 
 def test_past_max_staleness_on_stale_decides(spark: SparkSession, write: Write, clock: Clock, tmp_path: Path) -> None:
     write(CUSTOMER, ("c1", "gold"))
-    strict = ReferenceTable(spark, settings(tmp_path, max_staleness="25s"), None, clock)
-    patient = ReferenceTable(spark, settings(tmp_path, max_staleness="25s", on_stale="serve"), None, clock)
+    strict = ReferenceTable(spark, settings(tmp_path, max_staleness="25s"), None, clock, Breaker())
+    patient = ReferenceTable(spark, settings(tmp_path, max_staleness="25s", on_stale="serve"), None, clock, Breaker())
     write(CUSTOMER)
     for _ in range(2):
         clock.wait(10)
@@ -177,9 +180,51 @@ def test_a_table_too_large_to_broadcast_is_shuffled(
     write(CUSTOMER, *((f"c{number}", "gold") for number in range(3)))
     plans = []
     for limit in (3, 2):
-        table = ReferenceTable(spark, settings(tmp_path, broadcast_max_rows=limit), None, clock)
+        table = ReferenceTable(spark, settings(tmp_path, broadcast_max_rows=limit), None, clock, Breaker())
         events = spark.range(10).selectExpr("concat('c', id) AS customer_id")
         joined = events.join(table.current(), "customer_id", "left")
         plans.append(joined._jdf.queryExecution().executedPlan().toString())
     assert "BroadcastHashJoin" in plans[0]
     assert "BroadcastHashJoin" not in plans[1] and "ShuffledHashJoin" in plans[1]
+
+
+def test_a_table_that_does_not_answer_is_left_alone_for_a_while(
+    spark: SparkSession, write: Write, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(CUSTOMER, ("c1", "gold"))
+    breaker = Breaker.model_validate({"min_calls": 2, "open_for": "25s", "probes": 1})
+    table = ReferenceTable(spark, settings(tmp_path), None, clock, breaker)
+    asked = []
+
+    def gone(_: DeltaReferenceSource) -> None:
+        asked.append(clock())
+        raise PySparkException("away") from ConnectionRefusedError("refused")
+
+    with monkeypatch.context() as away:
+        away.setattr(DeltaReferenceSource, "mark", gone)
+        for state in ["closed", "open", "open", "open"]:
+            clock.wait(10)
+            table.tick()
+            assert table.status().breaker == state
+    assert len(asked) == 2
+    write(CUSTOMER, ("c1", "silver"))
+    clock.wait(10)
+    table.tick()
+    assert (seen(table), table.status().breaker) == ([("c1", "silver", "v1")], "closed")
+
+
+def test_a_load_is_not_slow_however_long_it_takes_and_a_question_is(
+    spark: SparkSession, write: Write, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaker = Breaker.model_validate({"min_calls": 1, "slow_call": "5s", "slow_rate": 0.5})
+    took = [1, 6]
+    source = SimpleNamespace(mark=lambda: clock.wait(took.pop(0)), name="t", address="t", keys=["customer_id"])
+    write(CUSTOMER, ("c1", "gold"))
+    table = ReferenceTable(spark, settings(tmp_path), None, clock, breaker)
+    known = table._current
+    monkeypatch.setattr(table, "_source", source)
+    monkeypatch.setattr(table, "_load", lambda mark: clock.wait(3600) or known)
+    for state in ["closed", "open"]:
+        clock.wait(10)
+        table.tick()
+        assert table.status().breaker == state

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -44,11 +45,13 @@ def started(
 
     queries = iter([Query(cause, lambda: asked and running.request_stop()) for cause in causes])
     parts: Any = SimpleNamespace(
-        batch=SimpleNamespace(in_doubt=False), guard=SimpleNamespace(give_up=give_up), watch=SimpleNamespace()
+        batch=SimpleNamespace(in_doubt=False),
+        guard=SimpleNamespace(give_up=give_up, stopping=Event()),
+        watch=SimpleNamespace(),
     )
     parts.watch.start, parts.watch.stop = lambda stopping: None, lambda: None
     lease: Any = SimpleNamespace(give_back=lambda: None, confirm=confirm)
-    running = Running(parts.batch, lease, lambda stopping: parts.guard, parts.watch, [], named=named)
+    running = Running(parts.batch, lease, parts.guard, parts.watch, [], named=named)
     writer = SimpleNamespace(start=lambda: next(queries))
     running.begin(SimpleNamespace(foreachBatch=lambda run: writer))
     return SimpleNamespace(running=running, waited=waited, batch=parts.batch)

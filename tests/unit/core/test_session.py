@@ -29,14 +29,19 @@ def test_every_default_has_its_reason() -> None:
 
 
 def test_jars_and_classes_are_for_sessions_that_no_spark_submit_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {"PATTERNS_JARS": "a.jar,b.jar", "PATTERNS_CLASSES": "/a.jsa", "SPARK_HOME": "/spark"}
+    given = {
+        "PATTERNS_JARS": "a.jar,b.jar",
+        "PATTERNS_CLASSES": "/a.jsa",
+        "PATTERNS_JAVA_OPTIONS": "-Xint",
+        "SPARK_HOME": "/spark",
+    }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
     assert session._local() == {
         "spark.jars": "a.jar,b.jar",
         "spark.driver.extraClassPath": "/spark/jars/*",
-        "spark.driver.extraJavaOptions": "-XX:SharedArchiveFile=/a.jsa",
+        "spark.driver.extraJavaOptions": "-XX:SharedArchiveFile=/a.jsa -Xint",
     }
     monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
     assert session._local() == {}
