@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -27,6 +28,7 @@ from jobs.core.watch import Watch
 
 Tick = Callable[[], None]
 TICK_S = 0.5
+COMMIT_S = 2.0  # at most; it takes milliseconds
 log = logging.getLogger(__name__)
 
 
@@ -95,6 +97,9 @@ class Running:
 
     def _ended(self) -> bool:
         if self._stopping.is_set():
+            with self._lock:  # a batch in hand ends
+                pass
+            self._await_commit()
             with self._lock:
                 self.query.stop()
             return True
@@ -103,6 +108,12 @@ class Running:
             return bool(waiting.awaitTermination(TICK_S))
         except StreamingQueryException as failure:
             return not self._goes_on(failure)
+
+    def _await_commit(self) -> None:
+        """Spark's own record of a batch comes after ours: a stop in between would have the batch planned again, for nothing."""
+        ends = time.monotonic() + COMMIT_S
+        while self.query.status["isTriggerActive"] and time.monotonic() < ends:
+            time.sleep(COMMIT_S / 100)
 
     def _goes_on(self, failure: StreamingQueryException) -> bool:
         """Whether the query was started again: between batches, the source was away for longer than Spark waits."""

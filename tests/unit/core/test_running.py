@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pyspark.errors import StreamingQueryException
 
+from jobs.core import running
 from jobs.core.errors import LeaseLost, Loss, SourceLost, StoppedWaiting
 from jobs.core.running import Running
 
@@ -17,6 +18,8 @@ class Query:
 
     def __init__(self, cause: Exception | None, before: Callable[[], object] = lambda: None) -> None:
         self._cause, self._before = cause, before
+        self.commits = 0  # looks at it until it has written its own record
+        self.stopped_at: int | None = None
 
     def awaitTermination(self, timeout: float) -> bool:
         self._before()
@@ -24,7 +27,13 @@ class Query:
             raise StreamingQueryException("the query failed") from self._cause
         return True
 
-    def stop(self) -> None: ...
+    @property
+    def status(self) -> dict[str, bool]:
+        self.commits -= 1
+        return {"isTriggerActive": self.commits >= 0}
+
+    def stop(self) -> None:
+        self.stopped_at = self.commits
 
 
 def started(
@@ -107,3 +116,12 @@ def test_a_register_that_is_away_hides_no_failure() -> None:
     job = started([ValueError("odd")], confirm=confirm)
     with pytest.raises(StreamingQueryException, match="the query failed"):
         job.running.wait(10)
+
+
+def test_a_stop_waits_for_sparks_own_record_of_the_batch_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    for left, limit_s in ((3, 60.0), (10_000, 0.1)):
+        monkeypatch.setattr(running, "COMMIT_S", limit_s)
+        job = started([None], stops=True)
+        job.running.query.commits = left
+        job.running.stop()
+        assert (job.running.query.stopped_at < 0) is (left == 3)
