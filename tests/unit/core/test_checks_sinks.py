@@ -42,12 +42,11 @@ def test_what_it_takes(tmp_path: Path) -> None:
     assert made.sink.kafka.headers == {"customer": "ref_amount", "at": "_topic"}
 
 
-def test_it_needs_a_broker_and_records_do_not_wait_before_it(tmp_path: Path) -> None:
+def test_it_needs_a_broker_and_records_may_wait_before_it(tmp_path: Path) -> None:
     rate = ["source={kafka: null, schema: null, delta: {path: data/in}}", "dead_letters=null", "kafka=null"]
     assert told(tmp_path, TO_KAFKA, "sink.kafka.topic=a", *rate)[0] == "kafka"
     wait = "join={on_miss: wait, wait_for: 1h, parked: data/parked}"
-    path, _, hint = told(tmp_path, TO_KAFKA, "sink.kafka.topic=a", wait)
-    assert (path, hint) == ("join.on_miss", "keep or dead_letter: records cannot wait yet before a sink in Kafka")
+    assert config(tmp_path, TO_KAFKA, "sink.kafka.topic=a", wait).join.on_miss == "wait"
 
 
 def test_what_names_no_topic_has_to_go_somewhere(tmp_path: Path) -> None:
