@@ -71,7 +71,7 @@ class ReferenceTable:
         reference: Reference,
         postgres: Postgres | None,
         clock: Callable[[], datetime],
-        breaker: Breaker,
+        breaker: Breaker = Breaker(),
     ) -> None:
         """Loads the first version. Raises DependencyMissing where there is none to be had."""
         self._settings, self._clock = reference, clock
