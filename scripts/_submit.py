@@ -89,9 +89,9 @@ def _config(job: JobFile, asked: argparse.Namespace) -> RunConfig:
     try:
         return _load(job, asked, os.environ)
     except ConfigError as error:
-        secret = {".".join(path) for path in secret_paths(lookup.model(job))}
+        secret = secret_paths(lookup.model(job))
         missing = {problem.path for problem in error.problems}
-        if asked.deploy_mode != "cluster" or not missing <= secret:
+        if asked.deploy_mode != "cluster" or not all(tuple(path.split(".")) in secret for path in missing):
             raise
         stand_ins = {layers.PREFIX + path.upper().replace(".", "__"): ELSEWHERE for path in missing}
         return _load(job, asked, {**os.environ, **stand_ins})

@@ -14,7 +14,7 @@ from typing import Any
 
 from jobs.core.allowed import looks_secret
 from jobs.core.errors import ConfigError
-from jobs.core.keys import Path
+from jobs.core.keys import Path, Places
 from jobs.core.problems import Finding, Wrong
 from jobs.core.yaml_files import CLEAN, Leaf, Tree, clean, read_text
 
@@ -33,7 +33,7 @@ class Values:
     hidden: set[str] = field(default_factory=set)
 
 
-def literals(tree: Tree, secret: frozenset[Path]) -> Iterator[tuple[Finding, Leaf]]:
+def literals(tree: Tree, secret: Places) -> Iterator[tuple[Finding, Leaf]]:
     """Secrets that one layer writes out."""
     for path, leaf in leaves(tree):
         if path in secret and not leaf.outside and not _refers(leaf.value):
@@ -54,7 +54,7 @@ def plain(tree: Tree) -> dict[str, Any]:
     return {key: node.value if isinstance(node, Leaf) else plain(node) for key, node in tree.items()}
 
 
-def resolve(tree: Tree, secret: frozenset[Path], environ: Mapping[str, str]) -> Values:
+def resolve(tree: Tree, secret: Places, environ: Mapping[str, str]) -> Values:
     """TREE -> VALUES; every problem is found, not only the first."""
     values = Values()
     values.data = _Resolver(secret, environ, values).map(tree, ())
@@ -66,7 +66,7 @@ def _refers(value: Any) -> bool:
 
 
 class _Resolver:
-    def __init__(self, secret: frozenset[Path], environ: Mapping[str, str], values: Values) -> None:
+    def __init__(self, secret: Places, environ: Mapping[str, str], values: Values) -> None:
         self._secret, self._environ, self._values = secret, environ, values
 
     def map(self, tree: Tree, above: Path) -> dict[str, Any]:

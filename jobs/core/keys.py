@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 
 Path = tuple[str, ...]
+ANY = "*"
 SHOWN = 2  # places where a key is known
 UNKNOWN = "unknown key"  # with which it is said that a key is none
 
@@ -34,20 +36,53 @@ def group(annotation: Any) -> type[BaseModel] | None:
     return next((m for m in members(annotation) if isinstance(m, type) and issubclass(m, BaseModel)), None)
 
 
+def entry(annotation: Any) -> Any:
+    """The type of what a free map has under each name; None where it is no map."""
+    return next((get_args(m)[1] for m in members(annotation) if get_origin(m) is dict), None)
+
+
 def walk(model: type[BaseModel], above: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Every key path of a model with its type, groups before what is in them."""
+    """Every key path of a model with its type, groups before what is in them; ANY is each name of a free map."""
     for key, annotation in fields(model).items():
         yield (*above, key), annotation
-        inner = group(annotation)
-        if inner:
-            yield from walk(inner, (*above, key))
+        yield from _inside(annotation, (*above, key))
 
 
-def secret_paths(model: type[BaseModel]) -> frozenset[Path]:
+def _inside(annotation: Any, above: Path) -> Iterator[tuple[Path, Any]]:
+    inner, each = group(annotation), entry(annotation)
+    if inner:
+        yield from walk(inner, above)
+    elif each is not None:
+        yield (*above, ANY), each
+        yield from _inside(each, (*above, ANY))
+
+
+@dataclass(frozen=True)
+class Places:
+    """Paths, in which ANY is each name of a free map."""
+
+    paths: frozenset[Path]
+
+    def __contains__(self, path: Path) -> bool:
+        return path in self.paths or any(_fits(place, path) for place in self.paths if ANY in place)
+
+    def covers(self, path: Path) -> bool:
+        """Whether it is one of them, or lies below one."""
+        return any(path[:length] in self for length in range(1, len(path) + 1))
+
+    def within(self, data: Any) -> Iterator[Path]:
+        """Those that some data has, by the names that are there."""
+        return (path for place in self.paths for path in _expanded(data, place))
+
+
+NOWHERE = Places(frozenset())
+
+
+def secret_paths(model: type[BaseModel]) -> Places:
     return _where(model, lambda path, annotation: SecretStr in members(annotation))
 
 
-def schema_paths(model: type[BaseModel]) -> frozenset[Path]:
+def schema_paths(model: type[BaseModel]) -> Places:
     """Keys whose text may be the name of a .ddl file."""
     return _where(model, lambda path, annotation: path[-1] == "schema" and str in members(annotation))
 
@@ -59,9 +94,12 @@ def spell(model: type[BaseModel], words: list[str], any_case: bool, joiner: str)
     known = fields(model)
     head = words[0].lower() if any_case else words[0]
     key = next((k for k in known if k.lower() == head), head) if any_case else head
-    inner = group(known.get(key))
+    inner, each = group(known.get(key)), group(entry(known.get(key)))
     if inner:
         return (key, *spell(inner, words[1:], any_case, joiner))
+    if each:
+        name = words[1].lower() if any_case and words[1:] else "".join(words[1:2])
+        return (key, *([name] if name else []), *spell(each, words[2:], any_case, joiner))
     return (key, *_below(known.get(key), words[1:], any_case, joiner))
 
 
@@ -101,11 +139,25 @@ def _far(place: Path, path: Path) -> tuple[int, int]:
 
 def siblings(model: type[BaseModel], path: Path) -> list[str]:
     """The keys of the group at a path."""
-    found: type[BaseModel] | None = model
+    found: Any = model
     for key in path:
-        found = group(fields(found).get(key)) if found else None
-    return list(fields(found)) if found else []
+        inner = group(found)
+        found = fields(inner).get(key) if inner else entry(found)
+    inner = group(found)
+    return list(fields(inner)) if inner else []
 
 
-def _where(model: type[BaseModel], holds: Callable[[Path, Any], bool]) -> frozenset[Path]:
-    return frozenset(path for path, annotation in walk(model) if holds(path, annotation))
+def _where(model: type[BaseModel], holds: Callable[[Path, Any], bool]) -> Places:
+    return Places(frozenset(path for path, annotation in walk(model) if holds(path, annotation)))
+
+
+def _fits(place: Path, path: Path) -> bool:
+    return len(place) == len(path) and all(key in (ANY, found) for key, found in zip(place, path))
+
+
+def _expanded(data: Any, place: Path) -> Iterator[Path]:
+    if not place:
+        yield ()
+    elif isinstance(data, Mapping):
+        for name in data if place[0] == ANY else {place[0]} & data.keys():
+            yield from ((name, *rest) for rest in _expanded(data[name], place[1:]))

@@ -22,7 +22,7 @@ from pydantic import SecretStr, ValidationError
 from jobs.core.allowed import looks_secret
 from jobs.core.errors import ConfigError, Problem
 from jobs.core.interpolation import Values, leaves, literals, plain, resolve
-from jobs.core.keys import Path, schema_paths, secret_paths, spell
+from jobs.core.keys import Path, Places, schema_paths, secret_paths, spell
 from jobs.core.problems import MASK, Finding, explain, look_up, problem, show
 from jobs.core.run_config import RunConfig
 from jobs.core.yaml_files import Leaf, Tree, clean, parse_value, read, read_text
@@ -75,7 +75,7 @@ def load(
     layers = _layers(model, folder, file, env, overrides, environ)
     tree = reduce(merge, layers)
     values = resolve(tree, secret, environ)
-    _inline_schemas(values, schema_paths(model), file.parent)
+    _inline_schemas(values, schema_paths(model).within(values.data), file.parent)
     written_out = [(finding, leaf.origin) for layer in layers for finding, leaf in literals(layer, secret)]
     return Loaded(_validated(model, _Told(tree, values, secret, str(file)), written_out), origins(tree, secret))
 
@@ -96,7 +96,7 @@ def merge(lower: Tree, upper: Tree) -> Tree:
     return merged
 
 
-def origins(tree: Tree, secret: frozenset[Path]) -> dict[str, str]:
+def origins(tree: Tree, secret: Places) -> dict[str, str]:
     """Dotted key -> the layer that set it; a secret's `{file: ...}` counts as the secret."""
     placed = ((path[:-1] if path[:-1] in secret else path, leaf.origin) for path, leaf in leaves(tree))
     return {".".join(path): origin for path, origin in placed}
@@ -190,7 +190,7 @@ class _Told:
 
     tree: Tree
     values: Values
-    secret: frozenset[Path]
+    secret: Places
     file: str
 
     def problem(self, finding: Finding, data: Any) -> Problem:

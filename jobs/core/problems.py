@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from jobs.core.allowed import looks_secret
 from jobs.core.errors import Problem
-from jobs.core.keys import Path, nearest
+from jobs.core.keys import Path, Places, nearest
 
 MASK = "********"
 SHOWN = 120  # characters of a value that a message repeats
@@ -68,9 +68,9 @@ def explain(error: ValidationError, model: type[BaseModel], data: Any) -> list[F
     return list(dict.fromkeys(finding for detail, path in told for finding in _findings(detail, path, model)))
 
 
-def problem(finding: Finding, data: Any, origin: str, hidden: Iterable[str], secret: Iterable[Path]) -> Problem:
+def problem(finding: Finding, data: Any, origin: str, hidden: Iterable[str], secret: Places) -> Problem:
     """A finding with its value; nothing secret is shown, whether by its place or by its content."""
-    mask = any(finding.path[: len(path)] == path for path in secret) or any(map(looks_secret, finding.path[-1:]))
+    mask = secret.covers(finding.path) or any(map(looks_secret, finding.path[-1:]))
     value = look_up(data, finding.path)
     shown = MASK if mask and value is not None else show(value)
     return Problem(".".join(finding.path), _without(shown, hidden), _without(finding.allowed, hidden), origin)

@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from jobs.core.connections import Findings, Settings
 from jobs.core.errors import SHOWN, ConfigError
+from jobs.core.keys import NOWHERE
 from jobs.core.problems import Finding, explain, problem
 from jobs.core.values import Line, Whole
 from jobs.core.yaml_files import read_list
@@ -52,7 +53,7 @@ def read(path: Path) -> tuple[Skip, ...]:
         return tuple(SkipList.model_validate(data).skip)
     except ValidationError as error:
         found = explain(error, SkipList, data)
-        raise ConfigError(*(problem(one, data, str(path), (), ()) for one in found)) from None
+        raise ConfigError(*(problem(one, data, str(path), (), NOWHERE) for one in found)) from None
 
 
 def skipped(skips: Sequence[Skip]) -> Column:

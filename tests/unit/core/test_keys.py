@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from _configs import Config
+from pydantic import BaseModel, Field, SecretStr
 
 from jobs.core.keys import fields, group, nearest, schema_paths, secret_paths, siblings, spell
 
@@ -45,13 +46,13 @@ def test_arguments(words: str, path: tuple[str, ...]) -> None:
 
 def test_secrets_and_schemas_are_known_by_their_types() -> None:
     security = ("kafka", "security")
-    assert secret_paths(Config) == {
+    assert secret_paths(Config).paths == {
         (*security, "password"),
         (*security, "truststore_password"),
         (*security, "keystore_password"),
         ("postgres", "password"),
     }
-    assert schema_paths(Config) == {("source", "schema")}
+    assert schema_paths(Config).paths == {("source", "schema")}
 
 
 def test_groups_and_their_keys() -> None:
@@ -74,3 +75,38 @@ def test_groups_and_their_keys() -> None:
 )
 def test_the_nearest_key(path: tuple[str, ...], hint: str) -> None:
     assert nearest(Config, path) == hint
+
+
+class Service(BaseModel):
+    schema_: str = Field("", alias="schema")
+    headers: dict[str, SecretStr] = {}
+
+
+class Step(BaseModel):
+    service: Service | None = None
+
+
+class Chain(BaseModel):
+    steps: dict[str, Step] = {}
+
+
+def test_groups_under_names_of_their_own() -> None:
+    found = spell(Chain, ["STEPS", "RATE", "SERVICE", "HEADERS", "X-Token"], any_case=True, joiner="__")
+    assert found == ("steps", "rate", "service", "headers", "X-Token")
+    assert spell(Chain, ["steps", "Rate", "service", "schema"], any_case=False, joiner=".") == (
+        "steps",
+        "Rate",
+        "service",
+        "schema",
+    )
+    assert spell(Chain, ["STEPS"], any_case=True, joiner="__") == ("steps",)
+    assert siblings(Chain, ("steps", "rate", "service")) == ["schema", "headers"]
+    assert nearest(Chain, ("steps", "rate", "servise")) == "unknown key; nearest: steps.rate.service"
+
+
+def test_places_under_any_name() -> None:
+    secrets, schemas = secret_paths(Chain), schema_paths(Chain)
+    assert ("steps", "rate", "service", "headers", "X") in secrets
+    assert ("steps", "rate", "service", "headers") not in secrets
+    data = {"steps": {"a": {"service": {"schema": "x.ddl"}}, "b": {"service": None}, "c": 7}}
+    assert list(schemas.within(data)) == [("steps", "a", "service", "schema")]

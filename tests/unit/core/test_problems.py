@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from jobs.core.errors import Problem
+from jobs.core.keys import Places
 from jobs.core.problems import MASK, Finding, Wrong, explain, look_up, problem, refuse, show
 from jobs.core.values import Column, Duration
 
@@ -102,7 +103,9 @@ def test_secrets_are_hidden_by_place_by_name_and_by_content() -> None:
     data = {"db": {"password": "hunter2"}, "options": {"api.token": "abc"}, "topic": "x-hunter2", "plain": 1}
 
     def of(*path: str) -> Problem:
-        return problem(Finding(path, "not hunter2"), data, "x.yaml:1", {"hunter2", ""}, [("db", "password")])
+        return problem(
+            Finding(path, "not hunter2"), data, "x.yaml:1", {"hunter2", ""}, Places(frozenset({("db", "password")}))
+        )
 
     assert of("db", "password") == Problem("db.password", MASK, f"not {MASK}", "x.yaml:1")
     assert of("options", "api.token").value == MASK
