@@ -18,12 +18,11 @@ from __future__ import annotations
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
 
-from jobs.core import runner, stream
+from jobs.core import joining, runner, stream
 from jobs.core.clock import utc_now
 from jobs.core.config import Join, JoinConfig
-from jobs.core.errors import ConfigError, Problem
+from jobs.core.joining import MATCHED
 from jobs.core.reasons import WAITING, Reason
 from jobs.core.reference import ReferenceTable
 from jobs.core.running import Running
@@ -38,44 +37,10 @@ def enrich(events: DataFrame, reference: DataFrame, join: Join) -> DataFrame:
 
     Null keys never match. Raises ConfigError where a key's types differ and `join.cast` does not say how.
     """
-    check_types(events.schema, reference.schema, join)
-    added = reference_columns(events, reference, join)
-    right = reference.select(*_keys(reference, join), *added.values(), F.lit(True).alias("_matched"))
-    matched = events.join(right, _on(events, right, join), "inner" if drops_misses(join) else "left")
-    return matched.select(*_outcome(events, join), *(F.col(name) for name in added))
-
-
-def reference_columns(events: DataFrame, reference: DataFrame, join: Join) -> dict[str, Column]:
-    """Output name -> reference column, the join keys left out and clashes renamed."""
-    keys = set(join.on.values())
-    names = {name: f"ref_{name}" if name in events.columns else name for name in reference.columns if name not in keys}
-    return {out: F.col(name).alias(out, metadata={}) for name, out in names.items()}
-
-
-def check_types(events: StructType, reference: StructType, join: Join) -> None:
-    for left, right in join.on.items():
-        found, wanted = (
-            join.cast.get(left) or events[left].dataType.simpleString(),
-            reference[right].dataType.simpleString(),
-        )
-        if found.lower() != wanted:
-            allowed = f"{left} is {found}, {right} is {wanted}: say join.cast: {{{left}: {wanted}}}, or change a schema"
-            raise ConfigError(Problem(f"join.on.{left}", right, allowed, "conf"))
-
-
-def drops_misses(join: Join) -> bool:
-    return join.how == "inner" and join.on_miss == "keep"
-
-
-def _keys(reference: DataFrame, join: Join) -> list[Column]:
-    return [F.col(right).alias(f"_key_{right}") for right in join.on.values()]
-
-
-def _on(events: DataFrame, right: DataFrame, join: Join) -> list[Column]:
-    return [
-        (events[left].cast(join.cast[left]) if left in join.cast else events[left]) == right[f"_key_{name}"]
-        for left, name in join.on.items()
-    ]
+    joining.check_types(events.schema, reference.schema, join.on, join.cast, "join")
+    how = "inner" if join.how == "inner" and join.on_miss == "keep" else "left"
+    matched = joining.matched(events, reference, join.on, join.cast, how)
+    return matched.select(*_outcome(events, join), *joining.added(events, reference, join.on))
 
 
 def _outcome(events: DataFrame, join: Join) -> list[Column]:
@@ -83,7 +48,7 @@ def _outcome(events: DataFrame, join: Join) -> list[Column]:
     if join.on_miss == "keep":
         return [F.col(name) for name in events.columns]
     reason = Reason.NO_REFERENCE.value if join.on_miss == "dead_letter" else WAITING
-    missed = F.col("_matched").isNull()
+    missed = F.col(MATCHED).isNull()
     detail = F.lit(f"no reference row for {', '.join(join.on)}")
     replaced = {"_reason": F.when(missed, F.lit(reason)), "_detail": F.when(missed, detail)}
     return [replaced[name].alias(name) if name in replaced else F.col(name) for name in events.columns]

@@ -160,8 +160,7 @@ def _sink_checks(config: JobConfig, sink: Sink, found: DataFrame, counts: Counts
 
 def _parked(spark: SparkSession, config: JobConfig, written: int) -> DataFrame | None:
     """What waits, as the ledger has it up to a record: a release that is under way counts once it is recorded."""
-    path = getattr(getattr(config, "join", None), "parked", None)
-    return Parking(spark, path, timedelta.max).waiting(written) if path else None
+    return Parking(spark, config.parked, timedelta.max).waiting(written) if config.parked else None
 
 
 def _lag(spark: SparkSession, config: JobConfig, entries: list[Entry]) -> int | None:

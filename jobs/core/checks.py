@@ -129,8 +129,9 @@ def recovery(given: JobConfig, how: str) -> str | None:
     """Why a job can't recover so, and what to do instead; None where it can."""
     if given.source.rate:
         return "nothing, as a rate source makes new records at each start: give the job a new checkpoint and a new sink"
-    if how == "reprocess" and getattr(getattr(given, "join", None), "on_miss", None) == "wait":
-        return "from-ledger: records that waited would wait again; to read all, a new checkpoint, sink and join.parked"
+    if how == "reprocess" and given.parked:
+        where = ".".join(next(iter(given.parks())))
+        return f"from-ledger: records that waited would wait again; to read all, a new checkpoint, sink and {where}"
     if how == "from-ledger" and not given.source.kafka:
         return "reprocess: only a kafka source can be started at an offset, others know it by their checkpoint alone"
     return None

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from pydantic import Field, PrivateAttr
@@ -82,6 +83,7 @@ __all__ = [
 ]  # part of a config, whatever module they stand in
 
 Recover = Literal["from-ledger", "reprocess"]
+Places = Mapping[tuple[str, ...], str | None]
 Times = Literal["rfc3339", "epoch_s", "epoch_ms"]
 
 
@@ -250,16 +252,24 @@ class JobConfig(RunConfig):
         return made
 
     def findings(self) -> Findings:
-        own = [*checks.needs(self), *super().findings(), *overlaps.topics(self), *self.places()]
-        return [*own, *self._watched()]
+        own = [*checks.needs(self), *super().findings(), *overlaps.topics(self)]
+        return [*own, *overlaps.folders(self), *self._watched()]
 
     def _watched(self) -> Findings:
         every = self.trigger.every.ms if self.trigger.every else 0
         return monitoring.findings(self.monitoring, every, self.source.kafka is not None)
 
-    def places(self) -> Findings:
-        """Folders that get in each other's way."""
-        return overlaps.folders(self)
+    def read_beside(self) -> Places:
+        """Folders that it reads beside its source, by where the config says so."""
+        return {}
+
+    def parks(self) -> Places:
+        """The folder where records wait, by where the config says so."""
+        return {}
+
+    @property
+    def parked(self) -> str | None:
+        return next((place for place in self.parks().values() if place), None)
 
 
 class JoinConfig(JobConfig):
@@ -272,8 +282,11 @@ class JoinConfig(JobConfig):
         joined = checks.check_join(self.source, self.reference, self.join)
         return [*super().findings(), *checks.join_needs(self), *joined, *checks.join_output(self)]
 
-    def places(self) -> Findings:
-        return overlaps.folders(self, self.reference, self.join)
+    def read_beside(self) -> Places:
+        return {("reference", "delta", "path"): self.reference.delta.path if self.reference.delta else None}
+
+    def parks(self) -> Places:
+        return {("join", "parked"): self.join.parked}
 
 
 check_join = checks.check_join

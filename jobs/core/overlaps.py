@@ -13,7 +13,7 @@ from jobs.core.errors import Problem
 from jobs.core.problems import Finding
 
 if TYPE_CHECKING:
-    from jobs.core.config import JobConfig, Join, KafkaSource, Reference
+    from jobs.core.config import JobConfig, KafkaSource
 
 Path = tuple[str, ...]
 CHECKPOINT: Path = ("checkpoint",)
@@ -32,9 +32,9 @@ def topics(config: JobConfig) -> Iterator[Finding]:
             yield Finding(path, f"a topic apart from {'.'.join(other)} ({beside})")
 
 
-def folders(config: JobConfig, reference: Reference | None = None, join: Join | None = None) -> Iterator[Finding]:
+def folders(config: JobConfig) -> Iterator[Finding]:
     """No folder of a job is, or lies in, another one; only the ledger may lie in the sink's."""
-    places = {**_read(config, reference), **_written(config, join)}
+    places = {**_read(config), **_written(config)}
     for (path, place), (other, beside) in combinations(places.items(), 2):
         beside_sink = path == LEDGER and other[0] == "sink" and _inside(place, beside)
         if not beside_sink and overlap(place, beside):
@@ -46,7 +46,7 @@ def shared_checkpoints(configs: Mapping[str, JobConfig]) -> list[Problem]:
     return [
         _shared(name, config, other, path)
         for (name, config), (other, beside) in permutations(configs.items(), 2)
-        for path, place in _written(beside, getattr(beside, "join", None)).items()
+        for path, place in _written(beside).items()
         if overlap(config.checkpoint, place) and (path != CHECKPOINT or name < other)  # what is mutual is told once
     ]
 
@@ -107,22 +107,22 @@ def _shared(name: str, config: JobConfig, other: str, path: Path) -> Problem:
     return Problem("checkpoint", config.checkpoint, f"a folder of its own; {other} has it as {'.'.join(path)}", name)
 
 
-def _read(config: JobConfig, reference: Reference | None) -> dict[Path, str]:
+def _read(config: JobConfig) -> dict[Path, str]:
     source = config.source
     places = {
         ("source", "delta", "path"): source.delta.path if source.delta else None,
         ("source", "file", "path"): source.file.path if source.file else None,
-        ("reference", "delta", "path"): reference.delta.path if reference and reference.delta else None,
+        **config.read_beside(),
     }
     return {path: place for path, place in places.items() if place is not None}
 
 
-def _written(config: JobConfig, join: Join | None) -> dict[Path, str]:
+def _written(config: JobConfig) -> dict[Path, str]:
     sink, letters, late = config.sink, config.dead_letters, config.source.late
     places = {
         CHECKPOINT: config.checkpoint,
         LEDGER: config.ledger,
-        ("join", "parked"): join.parked if join else None,
+        **config.parks(),
         ("dead_letters", "delta", "path"): letters.delta.path if letters and letters.delta else None,
         ("dead_letters", "key_order", "path"): letters.key_order.path if letters and letters.key_order else None,
         ("source", "late", "to", "delta", "path"): late.to.delta.path if late and late.to.delta else None,
