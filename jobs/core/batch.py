@@ -69,6 +69,7 @@ class MicroBatch:
     note: Callable[[], dict[str, str]] = field(default=dict)
     prepare: Prepare = unprepared
     dropped: Dropped = "filtered"
+    looks_ahead: bool = False  # whether the transform reads its events before it gives any
     in_doubt: bool = False  # whether the next batch was planned by an earlier run that may have written some of it
     doubt: dict[str, str] = field(default_factory=dict)  # after a recovery: until where every batch is in doubt
     phase: Phase = untimed
@@ -133,7 +134,7 @@ class MicroBatch:
 
     def _keep(self, one: Try) -> bool:
         """Whether there will be a second pass, whatever the first one finds."""
-        return self.order is not None or self._redrive(one) is not None
+        return self.looks_ahead or self.order is not None or self._redrive(one) is not None
 
     def _redrive(self, one: Try) -> Redrive | None:
         """Where a batch has read records that come again."""

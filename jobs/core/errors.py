@@ -10,6 +10,7 @@
     ├── UpcastFailed             a step that could not bring an event up to date (`core.events.upcasting`)
     ├── DeadLettersRefused       1   the topic did not take dead letters; their batch runs again at the next start
     ├── NoSpace                  1   a disk is full; the batch in flight runs again at the next start
+    ├── LookupFailed             1   a service refuses what it is asked; its batch runs again at the next start
     ├── BreakerOpen              1   a dependency fails so often that it is not called for a while
     ├── StoppedWaiting           0   asked to end while a dependency was away: ended as asked, its batch runs again
     └── Refused                  4   refused for the data's safety
@@ -119,6 +120,14 @@ class NoSpace(JobError):
     def __init__(self, places: Sequence[str]) -> None:
         super().__init__(f"no space left under {', '.join(places)}; once there is room, start the job again")
         self.places = tuple(places)
+
+
+class LookupFailed(JobError):
+    """A lookup's service refuses what it is asked, whatever the key."""
+
+    def __init__(self, name: str, cause: str) -> None:
+        super().__init__(f"lookup {name} failed: {cause}")
+        self.name, self.cause = name, cause
 
 
 class BreakerOpen(JobError):

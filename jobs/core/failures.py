@@ -25,7 +25,7 @@ from jobs.core.errors import JobError, SinkFailed
 from jobs.core.kinds import LOST, OF_KAFKA, REFUSED, Kind, of_java, of_kafka, of_sqlstate
 from jobs.core.problems import IN_URL, MASK
 
-__all__ = ["BeginAnew", "Kind", "SinkFailure", "carried", "is_of_kafka", "kind", "sqlstate", "words"]
+__all__ = ["Away", "BeginAnew", "Kind", "SinkFailure", "carried", "is_of_kafka", "kind", "sqlstate", "words"]
 
 SHOWN = 300
 SEARCHED = 10_000  # characters of a text, which may hold a whole plan
@@ -49,6 +49,14 @@ UNREACHABLE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOS
 
 class BeginAnew(Exception):
     """What a step had looked at has changed since; it succeeds if it is begun anew."""
+
+
+class Away(ConnectionError):
+    """A dependency does not answer; whoever notices it names it."""
+
+    def __init__(self, dependency: str, why: str) -> None:
+        super().__init__(f"{dependency}: {why}")
+        self.dependency, self.why = dependency, why
 
 
 class SinkFailure(Exception):

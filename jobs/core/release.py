@@ -63,6 +63,7 @@ class Release:
     def _release(self, waiting: DataFrame, now: datetime) -> None:
         """What is left of it once the sink has said which rows it refuses."""
         mark, batch = self._mark(), self._batch
+        batch.prepare(now)
         already, fresh = self._split(waiting)
         self._in_doubt = True
         poison.until_taken(

@@ -24,7 +24,7 @@ from jobs.core.checkpoint import Checkpoint
 from jobs.core.classify import Transform
 from jobs.core.clock import Clock, utc_now
 from jobs.core.config import JobConfig, Trigger
-from jobs.core.failures import is_of_kafka
+from jobs.core.failures import Away, is_of_kafka
 from jobs.core.files import keep_private
 from jobs.core.guard import SOURCE, Guard
 from jobs.core.holder import this
@@ -63,6 +63,7 @@ class Given:
     prepare: Prepare
     dropped: Dropped
     make: Callable[[], None]
+    looks_ahead: bool
 
 
 def start(
@@ -77,12 +78,15 @@ def start(
     prepare: Prepare = unprepared,
     dropped: Dropped = "filtered",
     make: Callable[[], None] = lambda: None,
+    looks_ahead: bool = False,
 ) -> Running:
     """Starts the job, under its lease; `make` comes before anything of the sink is looked at.
 
+    A transform that `looks_ahead` reads its events before it gives any.
+
     Raises DependencyMissing, LeaseHeld, CheckpointDamaged, LedgerMismatch, SourceLost, ConfigError before any row is written.
     """
-    given = Given(transform, ticks, note, clock, wait, reference, prepare, dropped, make)
+    given = Given(transform, ticks, note, clock, wait, reference, prepare, dropped, make, looks_ahead)
     with naming(_places(config, wait)):
         keep_private(spark, _places(config, wait))
         lease = leases.take(register(spark, config), config.job, this(clock()), config.lease)
@@ -157,7 +161,7 @@ def _batch(
         return {**given.note(), **source.note}
 
     wiring = (config.job, checkpoint, ledger, outlets, decode, routed, given.clock, noted)
-    return MicroBatch(*wiring, given.prepare, given.dropped, in_doubt, unsure)
+    return MicroBatch(*wiring, given.prepare, given.dropped, given.looks_ahead, in_doubt, unsure)
 
 
 def _guard(config: JobConfig, metrics: Metrics) -> Guard:
@@ -166,7 +170,9 @@ def _guard(config: JobConfig, metrics: Metrics) -> Guard:
     in_kafka = {SOURCE, *([SINK] if config.sink.kafka else []), *([DEAD_LETTERS] if dead and dead.kafka else [])}
 
     def whose(dependency: str, failure: BaseException) -> str:
-        """To write is to read, too: a broker's failure is the source's where nothing else is in a broker."""
+        """A lookup's failure names it. To write is to read, too: a broker's is the source's where nothing else is in one."""
+        if isinstance(failure, Away):
+            return failure.dependency
         return SOURCE if dependency not in in_kafka and is_of_kafka(failure) else dependency
 
     return Guard(

@@ -34,6 +34,16 @@ def _only_allowed(given: list[tuple[str, str]]) -> None:
         raise ValueError("a URL with each parameter once")
 
 
+def http(text: str) -> str:
+    """A URL of http or https whose host is what it says. Raises ValueError, saying what is allowed."""
+    if re.search(r"//[^/?#]*@", text):
+        raise ValueError("a URL without user and password: `headers` take a secret")
+    found = re.fullmatch(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(?::(\d+))?(/[!-~]*)?", text, re.ASCII)
+    if not found or (found[2] and not _is_port(found[2])):
+        raise ValueError("a URL like https://host/rates/{currency}, with columns of the key behind the host alone")
+    return text
+
+
 def parameters(url: str) -> dict[str, str]:
     """What stands behind the `?` of a JDBC URL."""
     return dict(_pairs(url))

@@ -186,6 +186,7 @@ TableName = Annotated[
 Topic = Annotated[str, AfterValidator(_topic)]
 DataPath = Annotated[str, AfterValidator(_data_path)]
 JdbcUrl = Annotated[str, AfterValidator(urls.jdbc)]
+HttpUrl = Annotated[str, AfterValidator(urls.http)]
 Servers = Annotated[str, AfterValidator(urls.servers)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Year = Annotated[Whole, Field(ge=1, le=9999)]

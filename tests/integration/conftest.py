@@ -12,7 +12,7 @@ from _faults.driver import Driver
 from _letters import Case
 from pyspark.sql import SparkSession
 
-from jobs import event_append, stream_table_join
+from jobs import event_append, stream_enrichment, stream_table_join
 from jobs.core import layers
 from jobs.core.audit import Report, audit
 from jobs.core.config import JobConfig
@@ -69,7 +69,7 @@ def configured(tmp_path: Path, stack: Any) -> Callable[..., Config]:
             "trigger": {"available_now": True},
             **settings,
         }
-        file.write_text(yaml.safe_dump(whole))
+        file.write_text(yaml.safe_dump(whole, sort_keys=False))
         return layers.load(model, file, None, (), stack.environment()).config
 
     return load
@@ -109,6 +109,12 @@ def append(spark: SparkSession, configured: Callable[..., Any], tmp_path: Path) 
         return Job(spark, event_append, configured(whole, event_append.Config), tmp_path)
 
     return made
+
+
+@pytest.fixture
+def enrichment(spark: SparkSession, configured: Callable[..., Any], tmp_path: Path) -> Callable[..., Job]:
+    """The job that enriches its events."""
+    return lambda settings: Job(spark, stream_enrichment, configured(settings, stream_enrichment.Config), tmp_path)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 import typer.main
 
 import jobs.stream_table_join as join_job
-from jobs import cli
+from jobs import cli, stream_enrichment
 from jobs.commands import lookup
 from jobs.core import errors, health
 from jobs.core.layers import CONF, load
@@ -60,7 +60,8 @@ def test_a_python_block_passes_as_a_test(block: str, request: pytest.FixtureRequ
 def test_a_yaml_block_is_a_whole_config(block: str, tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(block)
-    config = load(Config, file, "local", (), ENVIRONMENT, CONF).config
+    model = stream_enrichment.Config if "\nenrich:" in block else Config
+    config = load(model, file, "local", (), ENVIRONMENT, CONF).config
     assert f"job: {config.job}" == first_line(block)
 
 

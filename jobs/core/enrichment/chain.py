@@ -1,0 +1,112 @@
+"""All steps of one job, in their order, as one transform; `_enrichment` says for each row what became of each step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import DataType, StructType
+
+from jobs.core.breaker import CircuitBreaker
+from jobs.core.clock import Clock
+from jobs.core.decode import nullable
+from jobs.core.decode_plan import DecodeSettings
+from jobs.core.enrichment import http_service
+from jobs.core.enrichment.asking import STATE, Asking, Caller, Limits
+from jobs.core.enrichment.postgres_table import postgres_table
+from jobs.core.enrichment.settings import EnrichConfig, HttpService, Lookup, PostgresTable, Step
+from jobs.core.enrichment.steps import Enriching, FromExpressions, FromLookup, FromTable
+from jobs.core.postgres import Database, quoted
+from jobs.core.reference import ReferenceTable
+
+ENRICHMENT = (
+    "_enrichment"  # MAP<STRING, STRING>: step -> fresh, cached, stale, default, missed; expressions are not in it
+)
+
+
+class Chain:
+    """DECODED -> DECODED with the columns of all steps, and ENRICHMENT."""
+
+    def __init__(self, steps: Sequence[Enriching]) -> None:
+        self._steps = steps
+
+    def prepare(self, now: datetime) -> None:
+        for step in self._steps:
+            step.prepare(now)
+
+    def tick(self) -> None:
+        for step in self._steps:
+            step.tick()
+
+    def __call__(self, events: DataFrame) -> DataFrame:
+        states: list[str] = []
+        for number, step in enumerate(self._steps):
+            states.append(f"{STATE}_{number}")
+            events = step(events).withColumnRenamed(STATE, states[-1])
+        named = zip((step.name for step in self._steps), states)
+        pairs = [F.struct(F.lit(name).alias("step"), F.col(state).alias("state")) for name, state in named]
+        told = F.filter(F.array(*pairs), lambda pair: pair["state"].isNotNull())
+        return events.withColumn(ENRICHMENT, F.map_from_entries(told)).drop(*states)
+
+
+def chain(spark: SparkSession, config: EnrichConfig, clock: Clock) -> Chain:
+    """As the config says. Raises DependencyMissing for a table that is not there."""
+    return Chain([_step(spark, config, name, step, clock) for name, step in config.enrich.items()])
+
+
+def _step(spark: SparkSession, config: EnrichConfig, name: str, step: Step, clock: Clock) -> Enriching:
+    if step.table:
+        return FromTable(name, step, ReferenceTable(spark, step.table, config.postgres, clock, config.breaker))
+    if step.lookup:
+        return FromLookup(name, step, _asking(spark, config, name, step.lookup), CircuitBreaker(name, config.breaker))
+    return FromExpressions(name, step)
+
+
+def _asking(spark: SparkSession, config: EnrichConfig, name: str, lookup: Lookup) -> Asking:
+    caller, answer = _postgres(spark, config, lookup.postgres) if lookup.postgres else _http(name, lookup.http)
+    return Asking(name, caller, answer, _limits(lookup), config.retry, config.breaker, 0.0)
+
+
+def _postgres(spark: SparkSession, config: EnrichConfig, asked: PostgresTable) -> tuple[Caller, DecodeSettings]:
+    assert config.postgres, "a lookup in PostgreSQL comes with a database"
+    database, name = Database(config.postgres), str(asked.table)
+    caller = postgres_table(database, name, asked.keys, asked.columns)
+    table = spark.read.format("jdbc").options(**database.jdbc).option("dbtable", quoted(name)).load()
+    return caller, DecodeSettings("json", _struct(nullable(table.select(*asked.columns).schema)))
+
+
+def _http(name: str, asked: HttpService | None) -> tuple[Caller, DecodeSettings]:
+    assert asked, "the config has exactly one service"
+    headers = {header: value.get_secret_value() for header, value in asked.headers.items()}
+    service = http_service.HttpService(
+        name,
+        str(asked.url),
+        tuple(asked.keys),
+        asked.method,
+        headers,
+        asked.answers or "",
+        frozenset(asked.missing),
+        asked.timeout.seconds_total,
+        int(asked.max_bytes),
+        asked.per_second,
+        asked.certificates,
+        asked.concurrency,
+    )
+    return service, DecodeSettings(
+        "json", _struct(StructType.fromDDL(asked.schema_)), max_record_bytes=int(asked.max_bytes)
+    )
+
+
+def _struct(found: DataType) -> StructType:
+    assert isinstance(found, StructType), "a table has columns, and so has a schema"
+    return found
+
+
+def _limits(lookup: Lookup) -> Limits:
+    kept, http = lookup.cache, lookup.http
+    stale = kept.max_stale.seconds_total if kept.max_stale else 0.0
+    ages = (kept.ttl.seconds_total, kept.negative_ttl.seconds_total, stale)
+    batch = 1 if http and http.method == "GET" else lookup.batch
+    return Limits(*ages, keys=kept.max_keys, batch=batch, concurrency=http.concurrency if http else 1)

@@ -1,0 +1,94 @@
+"""A table in PostgreSQL that is asked by key: many keys a call, each answer the row's columns as JSON."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import psycopg2
+from psycopg2 import sql
+
+from jobs.core.enrichment.asking import Ask, Given, NoAnswer
+from jobs.core.errors import DependencyMissing
+from jobs.core.failures import carried, words
+from jobs.core.postgres import Arguments, Cursor, Database, identifier, quoted
+
+COLUMNS = """
+    SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
+    WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+"""
+ASKED = """
+    SELECT k._nth::int, {row}::text FROM jsonb_to_recordset(%s::jsonb) AS k (_nth int, {keys}) JOIN {table} t ON {on}
+"""
+
+
+TWO_ROWS = NoAnswer("the table has more than one row for the key")
+
+
+@dataclass(frozen=True)
+class PostgresTable:
+    """Keys -> rows of one table; `statement` takes the keys as one JSON array."""
+
+    name: str
+    connect: Arguments = field(repr=False)
+    statement: str
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Ask]:
+        with carried():
+            connection = psycopg2.connect(**self.connect)
+        with contextlib.closing(connection), connection.cursor() as cursor:
+            connection.autocommit = True
+            yield lambda keys: self._rows(cursor, keys)
+
+    def _rows(self, cursor: Cursor, keys: Sequence[str]) -> Given:
+        """Keys are JSON objects; each gets its number beside its columns."""
+        asked = ", ".join(f'{{"_nth": {number}, {key[1:]}' for number, key in enumerate(keys))
+        found: dict[str, bytes | NoAnswer | None] = dict.fromkeys(keys)
+        with carried():
+            cursor.execute(self.statement, (f"[{asked}]",))
+            rows = cursor.fetchall()
+        for number, row in rows:
+            key = keys[number]
+            found[key] = row.encode() if found[key] is None else TWO_ROWS
+        return found
+
+
+def postgres_table(database: Database, table: str, key: Sequence[str], columns: Sequence[str]) -> PostgresTable:
+    """Of a table that is there. Raises DependencyMissing for one that is not, or lacks a column."""
+    try:
+        with database.transaction() as cursor:
+            cursor.execute(COLUMNS, (quoted(table),))
+            types: dict[str, str] = dict(cursor.fetchall())
+            missing = [name for name in (*key, *columns) if name not in types]
+            if not types or missing:
+                why = f"it has no column {missing[0]}" if types else "the database has no such table"
+                raise DependencyMissing(f"table {table} at", database.address, why)
+            return PostgresTable(table, database.arguments, _statement(table, key, columns, types).as_string(cursor))
+    except psycopg2.Error as failure:
+        raise DependencyMissing(f"table {table} at", database.address, words(failure)) from None
+
+
+def _statement(table: str, key: Sequence[str], columns: Sequence[str], types: Mapping[str, str]) -> sql.Composed:
+    """A key's type is what the database itself calls it."""
+    keys = [sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(types[name])) for name in key]
+    on = [sql.SQL("t.{0} = k.{0}").format(sql.Identifier(name)) for name in key]
+    row = sql.SQL("json_build_object({})").format(
+        sql.SQL(", ").join(part for name in columns for part in (sql.Literal(name), _shown(name, types[name])))
+    )
+    parts = {"row": row, "keys": sql.SQL(", ").join(keys), "table": identifier(table), "on": sql.SQL(" AND ").join(on)}
+    return sql.SQL(ASKED).format(**parts)
+
+
+# How a column of a type becomes JSON that a record's decoder reads; the others do by themselves.
+SHOWN = {
+    "bytea": "replace(encode(t.{}, 'base64'), E'\\n', '')",
+    "json": "t.{}::text",
+    "jsonb": "t.{}::text",
+    "timestamp without time zone": "t.{} AT TIME ZONE 'UTC'",
+}
+
+
+def _shown(name: str, kind: str) -> sql.Composable:
+    return sql.SQL(SHOWN.get(kind, "t.{}")).format(sql.Identifier(name))

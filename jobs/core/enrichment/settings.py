@@ -1,0 +1,209 @@
+"""What `enrich` may say: steps in their order, each a reference table, a lookup, or expressions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from jobs.core import checks
+from jobs.core.config import JobConfig, Places, Reference, Settings
+from jobs.core.connections import Findings
+from jobs.core.problems import Finding
+from jobs.core.schema import SchemaError, parse_ddl
+from jobs.core.values import (
+    Bytes,
+    Column,
+    Count,
+    DataPath,
+    Duration,
+    HttpUrl,
+    Line,
+    Name,
+    Secret,
+    Sql,
+    TableName,
+    Whole,
+)
+
+PLACE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def _header(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", name):
+        raise ValueError("the name of an HTTP header")
+    return name
+
+
+HeaderName = Annotated[str, AfterValidator(_header)]
+Status = Annotated[Whole, Field(ge=200, le=499)]
+Failure = Literal["stand", "keep", "dead_letter", "wait"]
+Outcome = Literal["keep", "dead_letter", "wait"]
+
+
+class Kept(Settings):
+    """How long answers serve; each of `parallel` tasks keeps its own on each machine."""
+
+    ttl: Duration = Duration("1m")
+    negative_ttl: Duration = Duration("10s")  # that there is no answer for a key
+    max_keys: Count = 100_000  # for each task; those that were used last
+    max_stale: Duration | None = None  # what is older than ttl serves so long while the service does not answer
+
+
+class PostgresTable(Settings):
+    """One row a key, of a table that may be too large to be broadcast."""
+
+    table: TableName
+    key: Column | list[Column]
+    columns: list[Column] = Field(min_length=1)
+
+    @property
+    def keys(self) -> list[str]:
+        return [self.key] if isinstance(self.key, str) else list(self.key)
+
+
+class HttpService(Settings):
+    """A GET for each key, its columns in the URL; or a POST for many (`core.enrichment.http_service`)."""
+
+    url: HttpUrl
+    key: Column | list[Column]
+    method: Literal["GET", "POST"] = "GET"
+    schema_: str = Field(alias="schema")  # DDL of an answer, as it stands in the body
+    columns: dict[Column, Sql] = Field(default_factory=dict)  # column: SQL over the schema; all of it when empty
+    answers: Line | None = None  # POST: dotted path of the list of answers in the body
+    missing: list[Status] = Field(default_factory=lambda: [204, 404, 410])  # statuses that say: no such key
+    headers: dict[HeaderName, Secret] = Field(default_factory=dict)
+    timeout: Duration = Duration("5s")  # of one call, in all
+    max_bytes: Bytes = Bytes("1MiB")
+    concurrency: Count = 4  # calls that each task has under way
+    per_second: Count | None = None  # calls that each task begins
+    certificates: Line | None = None  # a PEM file on each machine, in place of the system's authorities
+    plain: bool = False  # whether http may be, beyond this machine
+
+    def findings(self) -> Findings:
+        return _http(self)
+
+    @property
+    def keys(self) -> list[str]:
+        return [self.key] if isinstance(self.key, str) else list(self.key)
+
+
+class Lookup(Settings):
+    """Exactly one of postgres and http: asked by key, in the executors, for the keys that are not kept."""
+
+    postgres: PostgresTable | None = None
+    http: HttpService | None = None
+    cache: Kept = Kept()
+    batch: Count = 500  # keys a call; a GET has one
+    parallel: Count = 2  # tasks that ask side by side
+    on_failure: Failure = "stand"  # no answer: the batch stands until there is one
+
+    def findings(self) -> Findings:
+        return checks.one_of(self, "postgres", "http")
+
+    @property
+    def keys(self) -> list[str]:
+        given = self.postgres or self.http
+        return given.keys if given else []
+
+
+class Step(Settings):
+    """Exactly one of table, lookup and expressions."""
+
+    table: Reference | None = None
+    lookup: Lookup | None = None
+    expressions: dict[Column, Sql] | None = None  # column: SQL over the columns that there are
+    on: dict[Column, Column] = Field(default_factory=dict)  # event column: key column
+    cast: dict[Column, str] = Field(default_factory=dict)  # event column: type to cast it to before comparing
+    on_miss: Outcome = "keep"
+    default: dict[Column, Sql] = Field(default_factory=dict)  # column: SQL, where there is no row or no answer
+
+    def findings(self) -> Findings:
+        return [*checks.one_of(self, "table", "lookup", "expressions"), *_keys(self), *_only_with_keys(self)]
+
+    @property
+    def waits(self) -> bool:
+        """Whether any of its events may wait."""
+        return "wait" in (self.on_miss, self.lookup.on_failure if self.lookup else None)
+
+
+class Waiting(Settings):
+    """Where events wait for what they miss, and how long."""
+
+    wait_for: Duration
+    parked: DataPath
+
+
+class EnrichConfig(JobConfig):
+    """A job that enriches its events, step by step."""
+
+    enrich: dict[Name, Step] = Field(min_length=1)  # by name, in the order in which they are applied
+    waiting: Waiting | None = None
+
+    def findings(self) -> Findings:
+        return [*super().findings(), *_steps(self)]
+
+    def read_beside(self) -> Places:
+        tables = {name: step.table.delta for name, step in self.enrich.items() if step.table}
+        return {("enrich", name, "table", "delta", "path"): table.path for name, table in tables.items() if table}
+
+    def parks(self) -> Places:
+        return {("waiting", "parked"): self.waiting.parked if self.waiting else None}
+
+
+def _http(given: HttpService) -> Iterator[Finding]:
+    """A URL with each column of the key for a GET, and none for a POST; a schema that can be read; nothing in the open."""
+    places = PLACE.findall(given.url)
+    if given.method == "GET" and sorted(set(places)) != sorted(given.keys):
+        yield Finding(("url",), f"with each column of the key: {', '.join(f'{{{name}}}' for name in given.keys)}")
+    if re.search(r"[{}]", PLACE.sub("", given.url)) or (given.method == "POST" and places):
+        yield Finding(("url",), "braces only around a column of the key, and none with method: POST")
+    if given.url.startswith("http:") and not given.plain and urlsplit(given.url).hostname not in LOOPBACK:
+        yield Finding(("url",), "https, or plain: true")
+    if given.answers and given.method == "GET":
+        yield Finding(("answers",), "only with method: POST")
+    try:
+        parse_ddl(given.schema_)
+    except SchemaError as unfit:
+        yield Finding(("schema",), str(unfit))
+
+
+def _keys(step: Step) -> Iterator[Finding]:
+    table = step.table and (step.table.jdbc or step.table.delta)
+    if not table and not step.lookup:
+        return
+    found = table.key if table else step.lookup.keys if step.lookup else []
+    keys = [found] if isinstance(found, str) else list(found)
+    if sorted(step.on.values()) != sorted(keys):
+        yield Finding(("on",), f"each key column once: {', '.join(keys)}")
+    for name in step.cast:
+        if name not in step.on:
+            yield Finding(("cast", name), f"a column of on: {', '.join(step.on)}")
+
+
+def _only_with_keys(step: Step) -> Iterator[Finding]:
+    """What says nothing beside expressions, and what leaves nobody to be in default."""
+    for key in ("on", "cast", "default"):
+        if step.expressions is not None and getattr(step, key):
+            yield Finding((key,), "only with table or lookup")
+    if step.expressions is not None and step.on_miss != "keep":
+        yield Finding(("on_miss",), "only with table or lookup")
+    if step.default and step.on_miss != "keep":
+        yield Finding(("default",), "only with on_miss: keep")
+
+
+def _steps(config: EnrichConfig) -> Iterator[Finding]:
+    for name, step in config.enrich.items():
+        asks = (step.lookup and step.lookup.postgres) or (step.table and step.table.jdbc)
+        if config.postgres is None and asks:
+            yield Finding(("postgres",), f"required for step {name}: postgres.url and postgres.user")
+        if step.waits and config.waiting is None:
+            yield Finding(("waiting",), f"required for step {name}: waiting.wait_for and waiting.parked")
+    if config.waiting and not any(step.waits for step in config.enrich.values()):
+        yield Finding(("waiting",), "only where a step says wait")
+    if config.waiting and config.dead_letters and config.dead_letters.key_order:
+        yield Finding(("waiting",), "not with dead_letters.key_order: no record waits apart")

@@ -1,0 +1,209 @@
+"""The steps of an enrichment: each takes DECODED and gives DECODED with more columns, and a state for each row.
+
+| state | the row |
+| --- | --- |
+| fresh | has what a table's current version says, or a service just now |
+| cached, stale | has what a service said before (`core.enrichment.asking`) |
+| default | has what the step's `default` says: there was no row, or no answer |
+| missed | has nulls: there was no row, or no answer |
+
+A row with a reason is passed on as it is: no step asks for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import reduce
+from typing import Protocol
+
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import LongType, StringType, StructField, StructType
+
+from jobs.core import joining
+from jobs.core.breaker import CircuitBreaker
+from jobs.core.enrichment.asking import AGE, DETAIL, LOOKUP, STATE, Asking
+from jobs.core.enrichment.settings import Step
+from jobs.core.errors import BreakerOpen, LookupFailed
+from jobs.core.failures import Away, words
+from jobs.core.joining import MATCHED
+from jobs.core.reasons import WAITING, Reason
+from jobs.core.reference import VERSION, ReferenceTable
+from jobs.core.retry import is_transient
+
+OURS = [StructField(STATE, StringType()), StructField(DETAIL, StringType()), StructField(AGE, LongType())]
+
+
+class Enriching(Protocol):
+    """One step of a chain."""
+
+    name: str
+
+    def prepare(self, now: datetime) -> None:
+        """Before each try at a batch: what it has found for the one before is of no account."""
+
+    def __call__(self, events: DataFrame) -> DataFrame:
+        """DECODED -> DECODED with the step's columns and STATE; null where the step has no say."""
+
+    def tick(self) -> None:
+        """Between batches."""
+
+
+@dataclass
+class FromExpressions:
+    """Columns by SQL."""
+
+    name: str
+    step: Step
+
+    def prepare(self, now: datetime) -> None: ...
+
+    def tick(self) -> None: ...
+
+    def __call__(self, events: DataFrame) -> DataFrame:
+        columns = {name: F.expr(text) for name, text in (self.step.expressions or {}).items()}
+        return events.withColumns({**columns, STATE: _nothing()})
+
+
+@dataclass
+class FromTable:
+    """Columns of a reference table, which every row of a batch sees at one version."""
+
+    name: str
+    step: Step
+    table: ReferenceTable
+
+    def prepare(self, now: datetime) -> None: ...
+
+    def tick(self) -> None:
+        self.table.tick()
+
+    def __call__(self, events: DataFrame) -> DataFrame:
+        rows = self.table.current().drop(VERSION)
+        joining.check_types(events.schema, rows.schema, self.step.on, self.step.cast, f"enrich.{self.name}")
+        joined = joining.matched(events, rows, self.step.on, self.step.cast)
+        state = F.when(F.col(MATCHED), "fresh").otherwise("missed")
+        names = list(joining.added(events, rows, self.step.on))
+        return judged(joined.withColumns({STATE: state, DETAIL: _nothing()}).drop(MATCHED), self.name, self.step, names)
+
+
+@dataclass
+class FromLookup:
+    """Columns that a service has by key; what it says holds for all passes over one batch."""
+
+    name: str
+    step: Step
+    asking: Asking
+    breaker: CircuitBreaker
+    _now: float = 0.0
+    _answers: DataFrame | None = field(default=None, repr=False)
+
+    def prepare(self, now: datetime) -> None:
+        if self._answers is not None:
+            self._answers.unpersist()
+        self._now, self._answers = now.timestamp(), None
+
+    def tick(self) -> None: ...
+
+    def __call__(self, events: DataFrame) -> DataFrame:
+        keyed = events.withColumn(LOOKUP, lookup_key(events, self.step))
+        if self._answers is None:
+            self._answers = self._asked(keyed)
+        names = {name: f"ref_{name}" if name in events.columns else name for name in self.columns}
+        rows = self._answers.select(LOOKUP, STATE, DETAIL, *(F.col(name).alias(out) for name, out in names.items()))
+        joined = keyed.join(F.broadcast(rows), LOOKUP, "left").withColumn(STATE, F.coalesce(STATE, F.lit("missed")))
+        return judged(joined.drop(LOOKUP), self.name, self.step, list(names.values()))
+
+    def _asked(self, keyed: DataFrame) -> DataFrame:
+        """ANSWERS to all keys. Raises Away."""
+        assert self.step.lookup, "it is a lookup"
+        keys = keyed.select(LOOKUP).filter(F.col(LOOKUP).isNotNull()).distinct()
+        answers, why = self._called(keys.repartition(self.step.lookup.parallel, LOOKUP))
+        if why and self.step.lookup.on_failure == "stand":
+            answers.unpersist()
+            raise Away(self.name, why)
+        return answers
+
+    def _called(self, keys: DataFrame) -> tuple[DataFrame, str | None]:
+        """ANSWERS, and why some have failed. The breaker hears of that; while it is open, nothing is called."""
+        made: list[tuple[DataFrame, str | None]] = []
+
+        def calls() -> None:
+            made.append(self._made(keys, may_call=True))
+            if why := made[0][1]:
+                raise Away(self.name, why)
+
+        try:
+            self.breaker.call(calls, timed=False)
+        except Away:
+            pass
+        except BreakerOpen:
+            made.append(self._made(keys, may_call=False))
+        return made[0]
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Column: SQL over an answer."""
+        http = self.step.lookup.http if self.step.lookup else None
+        own = {name: f"`{name}`" for name in self.asking.answer.schema.names}
+        return dict(http.columns) if http and http.columns else own
+
+    def _made(self, keys: DataFrame, may_call: bool) -> tuple[DataFrame, str | None]:
+        asking = replace(self.asking, now=self._now, may_call=may_call)
+        shape = StructType([StructField(LOOKUP, StringType()), *asking.answer.schema.fields, *OURS])
+        columns = [F.expr(text).alias(name) for name, text in self.columns.items()]
+        answers = keys.mapInArrow(asking, shape).select(LOOKUP, STATE, DETAIL, AGE, *columns).persist()
+        failed = F.count_if(F.col(STATE) == "failed"), F.max(F.when(F.col(STATE) == "failed", F.col(DETAIL)))
+        try:
+            row = answers.agg(*failed).first()
+        except PySparkException as failure:
+            answers.unpersist()
+            raise failure if is_transient(failure) else LookupFailed(self.name, words(failure)) from failure
+        assert row is not None, "an aggregation without groups has one row"
+        return answers, f"{row[0]} keys have no answer: {row[1]}" if row[0] else None
+
+
+def lookup_key(events: DataFrame, step: Step) -> Column:
+    """The key's columns as a JSON object; null, and so never asked for, where one is null or the row has a reason."""
+    keys = {right: _cast(events, left, step) for left, right in step.on.items()}
+    whole = reduce(Column.__and__, (key.isNotNull() for key in keys.values()), F.col("_reason").isNull())
+    return F.when(whole, F.to_json(F.struct(*(key.alias(name) for name, key in keys.items()))))
+
+
+def judged(joined: DataFrame, name: str, step: Step, names: list[str]) -> DataFrame:
+    """DECODED with a step's columns, STATE and DETAIL -> DECODED with STATE, defaults, and a reason where the step says so."""
+    on_failure = step.lookup.on_failure if step.lookup else "keep"
+    missed, unfit, failed = (F.col(STATE) == state for state in ("missed", "unfit", "failed"))
+    reason = (
+        F.when(missed, F.lit(OF_MISSES.get(step.on_miss)))
+        .when(failed, F.lit(OF_FAILURES.get(on_failure)))
+        .when(unfit, F.lit(OF_FAILURES.get("dead_letter" if on_failure == "stand" else on_failure)))
+    )
+    is_new = F.col("_reason").isNull() & reason.isNotNull()
+    detail = F.concat(F.lit(f"{name}: "), F.coalesce(F.col(DETAIL), F.lit(f"no row for {', '.join(step.on)}")))
+    has_none = missed | unfit | failed
+    types = {column: joined.schema[column].dataType for column in names}
+    filled = {
+        column: F.when(has_none, F.expr(text).cast(types[column])).otherwise(F.col(column))
+        for column, text in step.default.items()
+    }
+    told = {
+        "_reason": F.coalesce("_reason", reason),
+        "_detail": F.when(is_new, detail).otherwise(F.col("_detail")),
+        STATE: F.when(has_none, F.lit("default" if step.default else "missed")).otherwise(F.col(STATE)),
+    }
+    return joined.withColumns({**filled, **told}).drop(DETAIL)
+
+
+OF_MISSES = {"dead_letter": Reason.NO_REFERENCE.value, "wait": WAITING}
+OF_FAILURES = {"dead_letter": Reason.NO_ANSWER.value, "wait": WAITING}
+
+
+def _cast(events: DataFrame, name: str, step: Step) -> Column:
+    return events[name].cast(step.cast[name]) if name in step.cast else events[name]
+
+
+def _nothing() -> Column:
+    return F.lit(None).cast("string")

@@ -1,0 +1,45 @@
+"""Enrich a stream, step by step (table join, lookup by key, expressions).
+
+In         source        one record an event, decoded by source.schema
+           enrich        steps in their order: a reference table, a lookup in a service, or SQL over the columns before it
+Out        sink          stream columns, each step's columns, _enrichment (step: fresh, cached, stale, default, missed),
+                         _topic, _partition, _offset; a column whose name there is already is called ref_<name>
+Rejected   dead_letters  key, value and headers byte for byte, coordinates, reason; NO_REFERENCE and NO_ANSWER as each step
+                         says, or they wait (waiting.parked) and are tried again until waiting.wait_for
+Delivery   as the table join: exactly once into Delta, Parquet and PostgreSQL, at least once into Kafka, by event id
+Staleness  a lookup's answer is at most cache.ttl old, or cache.max_stale while its service does not answer
+Choose     what an event needs is too large to broadcast, or has to be asked for; else the table join
+Run        spark-submit jobs/stream_enrichment.py --env local
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import SparkSession
+
+from jobs.core import runner, stream
+from jobs.core.clock import utc_now
+from jobs.core.enrichment.chain import chain
+from jobs.core.enrichment.settings import EnrichConfig
+from jobs.core.running import Running
+
+
+class Config(EnrichConfig):
+    """conf/stream_enrichment.yaml."""
+
+
+def start(spark: SparkSession, config: Config) -> Running:
+    """Source -> decode -> steps -> sink, a batch at a time."""
+    steps, waiting = chain(spark, config, utc_now), config.waiting
+    return stream.start(
+        spark,
+        config,
+        steps,
+        ticks=[steps.tick],
+        wait=stream.wait(config.parked, waiting.wait_for if waiting else None),
+        prepare=steps.prepare,
+        looks_ahead=True,
+    )
+
+
+if __name__ == "__main__":
+    runner.main(Config, start)

@@ -1,0 +1,210 @@
+"""The enrichment job on a real broker, a real database and a real HTTP service that fails as it is told to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from decimal import Decimal as D
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _http import Handler, Server
+from chispa import assert_df_equality
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs.core.errors import LookupFailed
+from jobs.core.ledger import Counts
+
+ORDER = "order_id STRING, customer_id STRING, currency STRING, amount DECIMAL(10,2)"
+ENRICHED = "order_id STRING, name STRING, rate DECIMAL(9,4), euros DECIMAL(10,2), customer STRING, rated STRING"
+Rows = Callable[..., DataFrame]
+
+
+@pytest.fixture
+def rates() -> Iterator[Server]:
+    """Of currencies: EUR and USD."""
+    known = {"EUR": b'{"data": {"rate": 1, "as_of": "now"}}', "USD": b'{"data": {"rate": 1.25}}'}
+    server = Server()
+
+    def reply(handler: Handler, _: str) -> None:
+        found = known.get(handler.path.rpartition("/")[2])
+        handler.say(200 if found else 404, found or b"")
+
+    server.replies(reply)
+    yield server
+    server.stop()
+
+
+class Case:
+    """Topics, a table of customers, and steps over them."""
+
+    def __init__(
+        self, enrichment: Any, spark: SparkSession, broker: Any, table: Any, rates: Server, path: Path
+    ) -> None:
+        self.orders, self.dead, self.broker, self.path = broker.topic("orders"), broker.topic("dead"), broker, path
+        self.customers = table("customer_id text PRIMARY KEY, name text", [("c1", "Ann"), ("c2", "Bob")])
+        self.spark, self.rates, self._made = spark, rates, enrichment
+
+    def job(self, customer: Any = None, rate: Any = None, lookup: Any = None, **more: Any) -> Any:
+        http = {"url": f"{self.rates.url}/rates/{{currency}}", "key": "currency", "schema": RATE}
+        steps = {
+            "customer": {
+                "lookup": {"postgres": {"table": self.customers, "key": "customer_id", "columns": ["name"]}},
+                "on": {"customer_id": "customer_id"},
+                **(customer or {}),
+            },
+            "rate": {
+                "lookup": {"http": {**http, "columns": {"rate": "data.rate"}}, **(lookup or {})},
+                "on": {"currency": "currency"},
+                **(rate or {}),
+            },
+            "converted": {"expressions": {"euros": "CAST(amount / rate AS DECIMAL(10,2))"}},
+        }
+        settings = {
+            "job": "enrichment",
+            "source": {"kafka": {"topic": self.orders}, "schema": ORDER, "required": ["order_id"]},
+            "enrich": steps,
+            "sink": {"delta": {"path": str(self.path / "sink")}},
+            "dead_letters": {"delta": {"path": str(self.path / "dead")}},
+            "retry": {"attempts": 2, "wait_initial": "1ms", "wait_max": "1ms"},
+            "breaker": {"open_for": "100ms", "probes": 1},
+            **more,
+        }
+        return self._made(settings)
+
+    def order(self, *orders: tuple[str, str | None, str | None, int]) -> None:
+        names = ("order_id", "customer_id", "currency", "amount")
+        self.broker.send(self.orders, [json.dumps(dict(zip(names, order))).encode() for order in orders])
+
+    def expect(self, rows: Rows, *expected: tuple[Any, ...]) -> None:
+        """ENRICHED: the last two say what became of the steps."""
+        found = self.spark.read.format("delta").load(str(self.path / "sink"))
+        states = [f"_enrichment['{step}'] AS {name}" for step, name in (("customer", "customer"), ("rate", "rated"))]
+        shown = found.selectExpr("order_id", "name", "rate", "euros", *states)
+        assert_df_equality(shown, rows(ENRICHED, *expected), ignore_row_order=True, ignore_nullable=True)
+
+    def letters(self) -> list[tuple[int, str, str]]:
+        found = self.spark.read.format("delta").load(str(self.path / "dead")).select("_offset", "reason", "detail")
+        return sorted(tuple(row) for row in found.collect())
+
+
+RATE = "data STRUCT<rate: DECIMAL(9,4)>"
+
+
+@pytest.fixture
+def case(enrichment: Any, spark: SparkSession, broker: Any, table: Any, rates: Server, tmp_path: Path) -> Case:
+    return Case(enrichment, spark, broker, table, rates, tmp_path)
+
+
+def test_each_key_is_asked_for_once_and_every_row_says_what_became_of_each_step(case: Case, rows: Rows) -> None:
+    case.order(("o1", "c1", "EUR", 10), ("o2", "c2", "USD", 10), ("o3", "c9", "USD", 5), ("o4", None, "XXX", 1))
+    report = case.job().run()
+    assert report.holds and report.counts == Counts(4, 4), report
+    case.expect(
+        rows,
+        ("o1", "Ann", D("1"), D("10"), "fresh", "fresh"),
+        ("o2", "Bob", D("1.25"), D("8"), "fresh", "fresh"),
+        ("o3", None, D("1.25"), D("4"), "missed", "fresh"),
+        ("o4", None, None, None, "missed", "missed"),
+    )
+    assert sorted(path for path, _ in case.rates.asked) == ["/rates/EUR", "/rates/USD", "/rates/XXX"]
+
+
+def test_a_miss_and_an_unfit_answer_go_where_their_step_says(case: Case, rows: Rows) -> None:
+    replies = {"EUR": b'{"data": {"rate": "one"}}', "USD": b'{"data": {"rate": 1.25}}'}
+    case.rates.replies(lambda handler, _: handler.say(200, replies[handler.path[-3:]]))
+    case.order(("o1", "c1", "EUR", 10), ("o2", "c9", "USD", 10), ("o3", "c1", "USD", 10))
+    report = case.job(customer={"on_miss": "dead_letter"}).run()
+    assert report.holds and report.counts == Counts(3, 1, dead_letters=2), report
+    case.expect(rows, ("o3", "Ann", D("1.25"), D("8"), "fresh", "fresh"))
+    (_, first, why), (_, second, said) = case.letters()
+    assert (first, second, said) == ("NO_ANSWER", "NO_REFERENCE", "customer: no row for customer_id")
+    assert why.startswith("rate: WRONG_TYPE: ")
+
+
+def test_while_a_service_is_away_the_batch_stands(case: Case, rows: Rows) -> None:
+    left = [3]
+
+    def flaps(handler: Handler, _: str) -> None:
+        left[0] -= 1
+        handler.say(503) if left[0] >= 0 else handler.say(200, b'{"data": {"rate": 2}}')
+
+    case.rates.replies(flaps)
+    case.order(("o1", "c1", "EUR", 10))
+    report = case.job().run()
+    assert report.holds and report.counts == Counts(1, 1), report
+    case.expect(rows, ("o1", "Ann", D("2"), D("5"), "cached", "fresh"))
+
+
+@pytest.mark.parametrize(
+    ("policy", "counts", "reason"),
+    [
+        ("keep", Counts(1, 1), None),
+        ("dead_letter", Counts(1, 0, dead_letters=1), "NO_ANSWER"),
+        ("wait", Counts(1, 0, parked=1), None),
+    ],
+)
+def test_without_an_answer_a_row_goes_where_its_step_says(
+    case: Case, policy: str, counts: Counts, reason: str | None
+) -> None:
+    case.rates.replies(lambda handler, _: handler.say(500))
+    case.order(("o1", "c1", "EUR", 10))
+    waiting = {"waiting": {"wait_for": "1h", "parked": str(case.path / "parked")}} if policy == "wait" else {}
+    report = case.job(lookup={"on_failure": policy}, **waiting).run()
+    assert report.holds and report.counts == counts, report
+    if reason:
+        assert case.letters()[0][1] == reason
+
+
+def test_what_waits_is_asked_for_again(case: Case, rows: Rows) -> None:
+    case.rates.replies(lambda handler, _: handler.say(500))
+    case.order(("o1", "c1", "EUR", 10))
+    made = case.job(lookup={"on_failure": "wait"}, waiting={"wait_for": "1h", "parked": str(case.path / "parked")})
+    assert made.run().counts == Counts(1, 0, parked=1)
+    case.rates.replies(lambda handler, _: handler.say(200, b'{"data": {"rate": 4}}'))
+    report = made.run()
+    assert report.holds and report.counts == Counts(1, 1), report
+    case.expect(rows, ("o1", "Ann", D("4"), D("2.5"), "fresh", "fresh"))
+
+
+def test_a_default_stands_in(case: Case, rows: Rows) -> None:
+    case.order(("o1", "c1", "XXX", 10))
+    report = case.job(rate={"default": {"rate": "1"}}).run()
+    assert report.holds and report.counts == Counts(1, 1), report
+    case.expect(rows, ("o1", "Ann", D("1"), D("10"), "fresh", "default"))
+
+
+def test_a_reference_table_is_a_step_like_any_other(case: Case, rows: Rows) -> None:
+    table = {"jdbc": {"table": case.customers, "key": "customer_id", "columns": ["name"]}}
+    case.order(("o1", "c1", "EUR", 10), ("o2", "c9", "EUR", 10))
+    step = {"lookup": None, "table": table, "on_miss": "wait"}
+    made = case.job(customer=step, waiting={"wait_for": "1h", "parked": str(case.path / "parked")})
+    report = made.run()
+    assert report.holds and report.counts == Counts(2, 1, parked=1), report
+    case.expect(rows, ("o1", "Ann", D("1"), D("10"), "fresh", "fresh"))
+
+
+def test_what_a_service_refuses_ends_the_job_in_one_sentence(case: Case) -> None:
+    case.rates.replies(lambda handler, _: handler.say(403))
+    case.order(("o1", "c1", "EUR", 10))
+    made = case.job()
+    with pytest.raises(LookupFailed, match="lookup rate failed: .*ServiceRefused: the service answers 403"):
+        made.run()
+    case.rates.replies(lambda handler, _: handler.say(200, b'{"data": {"rate": 1}}'))
+    report = made.run()
+    assert report.holds and report.counts == Counts(1, 1), report
+
+
+def test_a_kill_with_rows_written_and_no_record_counts_each_order_once(case: Case, rows: Rows, killed: Any) -> None:
+    case.order(("o1", "c1", "EUR", 10), ("o2", "c9", "USD", 10))
+    made = case.job()
+    killed(made, "written")
+    case.rates.replies(lambda handler, _: handler.say(200, b'{"data": {"rate": 8}}'))
+    report = made.run()
+    assert report.holds and report.counts == Counts(2, 2), report
+    case.expect(
+        rows,
+        ("o1", "Ann", D("1"), D("10"), "fresh", "fresh"),
+        ("o2", None, D("1.25"), D("8"), "missed", "fresh"),
+    )

@@ -1,0 +1,130 @@
+"""A real table asked by key: each type as its column has it, keys of any text, and what is no single row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from chispa import assert_df_equality
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from jobs.core.clock import utc_now
+from jobs.core.config import Postgres
+from jobs.core.enrichment.asking import Given, NoAnswer
+from jobs.core.enrichment.chain import chain
+from jobs.core.enrichment.postgres_table import TWO_ROWS, postgres_table
+from jobs.core.enrichment.settings import EnrichConfig
+from jobs.core.errors import DependencyMissing
+from jobs.core.failures import SinkFailure
+from jobs.core.postgres import Database
+
+Rows = Callable[..., DataFrame]
+EVENT = "id STRING, _reason STRING, _detail STRING"
+TYPES = {
+    "small": ("smallint", "-32768", "SMALLINT"),
+    "big": ("bigint", "9223372036854775807", "BIGINT"),
+    "exact": ("numeric(20,4)", "1234567890123456.7891", "DECIMAL(20,4)"),
+    "near": ("double precision", "0.1", "DOUBLE"),
+    "flag": ("boolean", "true", "BOOLEAN"),
+    "words": ("text", "'it''s \"so\"\\\n'", "STRING"),
+    "fixed": ("char(3)", "'ab'", "STRING"),
+    "day": ("date", "'2026-02-28'", "DATE"),
+    "at": ("timestamptz", "'2026-01-01 12:00:00.123456+02'", "TIMESTAMP"),
+    "plain": ("timestamp", "'2026-01-01 12:00:00.5'", "TIMESTAMP"),
+    "raw": ("bytea", "'\\x00ff80'", "BINARY"),
+    "doc": ("jsonb", """'{"a": [1, "b"]}'""", "STRING"),
+    "many": ("text[]", "'{a,NULL,c}'", "ARRAY<STRING>"),
+    "none": ("int", "NULL", "INT"),
+}
+
+
+@pytest.fixture
+def postgres(stack: Any) -> Postgres:
+    return Postgres.model_validate({"url": stack.jdbc_url, "user": stack.user, "password": stack.password})
+
+
+def asked(postgres: Postgres, table: str, key: list[str], columns: list[str], *keys: Mapping[str, Any]) -> Given:
+    with postgres_table(Database(postgres), table, key, columns).open() as ask:
+        return ask([json.dumps(one) for one in keys])
+
+
+def test_every_type_is_as_its_column_has_it(
+    spark: SparkSession, rows: Rows, table: Any, database: Any, postgres: Postgres
+) -> None:
+    name = table(", ".join(["id text PRIMARY KEY", *(f"{column} {kind}" for column, (kind, *_) in TYPES.items())]), [])
+    values = ", ".join(value for _, value, _ in TYPES.values())
+    database.cursor().execute(f"INSERT INTO {name} VALUES ('x', {values})")
+    lookup = {"postgres": {"table": name, "key": "id", "columns": list(TYPES)}}
+    config = EnrichConfig.model_validate(
+        {
+            "job": "types",
+            "postgres": postgres.model_dump() | {"password": postgres.password},
+            "source": {"rate": {}},
+            "enrich": {"all": {"lookup": lookup, "on": {"id": "id"}}},
+            "sink": {"console": {}},
+            "checkpoint": "data/cp",
+        }
+    )
+    steps = chain(spark, config, utc_now)
+    steps.prepare(utc_now())
+    found = steps(rows(EVENT, ("x", None, None))).select(*TYPES)
+    casts = [F.expr(f"CAST({text} AS {kind})").alias(name) for name, (text, kind) in SPARK.items()]
+    assert_df_equality(found, spark.range(1).select(*casts), ignore_nullable=True, ignore_metadata=True)
+
+
+SPARK = {
+    **{name: (TYPES[name][1], TYPES[name][2]) for name in ("small", "big", "exact", "near", "flag", "day", "none")},
+    "words": ("'it\\'s \"so\"\\\\\\n'", "STRING"),
+    "fixed": ("'ab '", "STRING"),
+    "at": ("'2026-01-01 10:00:00.123456Z'", "TIMESTAMP"),
+    "plain": ("'2026-01-01 12:00:00.5Z'", "TIMESTAMP"),
+    "raw": ("X'00ff80'", "BINARY"),
+    "doc": ("""'{"a": [1, "b"]}'""", "STRING"),
+    "many": ("array('a', NULL, 'c')", "ARRAY<STRING>"),
+}
+SPARK = {name: SPARK[name] for name in TYPES}
+
+
+def test_keys_of_any_text_and_of_several_columns(table: Any, postgres: Postgres) -> None:
+    odd = ["'; DROP TABLE x; --", '"', "\\", "../..", "a\nb", "%s", "ключ", "", "http://evil/"]
+    name = table("of text, n int, v int", [(text, 1, number) for number, text in enumerate(odd)])
+    keys = [{"of": text, "n": 1} for text in odd]
+    found = asked(postgres, name, ["of", "n"], ["v"], *keys, {"of": "'", "n": 1}, {"of": "", "n": 2})
+    assert [value and json.loads(value) for value in found.values()] == [
+        *({"v": number} for number in range(len(odd))),  # type: ignore[arg-type]
+        None,
+        None,
+    ]
+
+
+def test_a_key_with_two_rows_has_no_answer_and_the_others_have(table: Any, postgres: Postgres) -> None:
+    name = table("id int, v int", [(1, 1), (1, 2), (1, 3), (2, 4)])
+    found = asked(postgres, name, ["id"], ["v"], {"id": 1}, {"id": 2}, {"id": 3})
+    assert [value if isinstance(value, NoAnswer) else value and json.loads(value) for value in found.values()] == [
+        TWO_ROWS,
+        {"v": 4},
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "why"),
+    [("nowhere", ["v"], "the database has no such table"), (None, ["w"], "it has no column w")],
+)
+def test_what_is_not_there_is_said_at_the_start(
+    table: Any, postgres: Postgres, name: str | None, columns: list[str], why: str
+) -> None:
+    with pytest.raises(DependencyMissing, match=why):
+        postgres_table(Database(postgres), name or table("id int, v int", []), ["id"], columns)
+
+
+def test_a_failure_carries_its_code(table: Any, database: Any, postgres: Postgres) -> None:
+    name = table("id int, v int", [])
+    caller = postgres_table(Database(postgres), name, ["id"], ["v"])
+    database.cursor().execute(f"DROP TABLE {name}")
+    with caller.open() as ask, pytest.raises(SinkFailure, match="42P01"):
+        ask(['{"id": 1}'])
+    assert "password" not in repr(caller)

@@ -1,0 +1,122 @@
+"""What `enrich` may say, and what a wrong step is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from jobs.core.enrichment.settings import EnrichConfig
+from jobs.core.errors import ConfigError
+from jobs.core.layers import load
+
+TABLE = {"table": "customers", "key": "customer_id", "columns": ["name"]}
+HTTP = {"url": "https://rates.example/rates/{currency}", "key": "currency", "schema": "rate DECIMAL(9,4)"}
+CUSTOMER = {"lookup": {"postgres": TABLE}, "on": {"customer_id": "customer_id"}}
+RATE = {"lookup": {"http": HTTP}, "on": {"currency": "currency"}}
+SQL = {"expressions": {"euros": "amount / rate"}}
+VALID: dict[str, Any] = {
+    "job": "enrichment",
+    "kafka": {"bootstrap_servers": "localhost:9092"},
+    "postgres": {"url": "jdbc:postgresql://localhost/db", "user": "reader"},
+    "source": {"kafka": {"topic": "orders"}, "schema": "customer_id STRING, currency STRING, amount DECIMAL(9,2)"},
+    "enrich": {"customer": CUSTOMER, "rate": RATE, "converted": SQL},
+    "sink": {"delta": {"path": "data/enriched"}},
+    "dead_letters": {"kafka": {"topic": "orders.dead"}},
+    "checkpoint": "data/checkpoint",
+}
+WAITING = {"wait_for": "1h", "parked": "data/parked"}
+
+
+def config(folder: Path, steps: Any = None, **more: Any) -> EnrichConfig:
+    whole = {**VALID, **({"enrich": steps} if steps else {}), **more}
+    (folder / "job.yaml").write_text(yaml.safe_dump(whole, sort_keys=False))
+    return load(EnrichConfig, folder / "job.yaml", None, (), {"TOKEN": "s3cret-canary"}, folder).config
+
+
+def http(**more: Any) -> dict[str, Any]:
+    return {**RATE, "lookup": {"http": {**HTTP, **more}}}
+
+
+def test_a_whole_config(tmp_path: Path) -> None:
+    found = config(
+        tmp_path, {"customer": {**CUSTOMER, "on_miss": "wait"}, "rate": RATE, "converted": SQL}, waiting=WAITING
+    )
+    waits = {name: step.waits for name, step in found.enrich.items()}
+    assert list(waits.items()) == [("customer", True), ("rate", False), ("converted", False)], "in their order"
+    assert (found.parked, found.enrich["rate"].lookup and found.enrich["rate"].lookup.keys) == (
+        "data/parked",
+        ["currency"],
+    )
+
+
+def test_a_secret_header_is_masked(tmp_path: Path) -> None:
+    found = config(tmp_path, {"rate": http(headers={"Authorization": "${TOKEN}"})})
+    assert "s3cret-canary" not in str(found) + repr(found)
+
+
+@pytest.mark.parametrize(
+    ("step", "path", "hint"),
+    [
+        ({"on": {}}, "enrich.x", "exactly one of table, lookup, expressions (none is given)"),
+        ({**CUSTOMER, "expressions": {"a": "1"}}, "enrich.x", "exactly one of table, lookup, expressions"),
+        ({**CUSTOMER, "on": {"customer_id": "id"}}, "enrich.x.on", "each key column once: customer_id"),
+        ({**CUSTOMER, "cast": {"amount": "INT"}}, "enrich.x.cast.amount", "a column of on: customer_id"),
+        ({**CUSTOMER, "on_miss": "drop"}, "enrich.x.on_miss", "'keep', 'dead_letter' or 'wait'"),
+        ({**CUSTOMER, "on_miss": "wait"}, "waiting", "required for step x: waiting.wait_for and waiting.parked"),
+        ({**SQL, "on": {"a": "b"}}, "enrich.x.on", "only with table or lookup"),
+        ({**SQL, "on_miss": "dead_letter"}, "enrich.x.on_miss", "only with table or lookup"),
+        (
+            {**CUSTOMER, "default": {"name": "'-'"}, "on_miss": "dead_letter"},
+            "enrich.x.default",
+            "only with on_miss: keep",
+        ),
+        ({**CUSTOMER, "lookup": {}}, "enrich.x.lookup", "exactly one of postgres, http (none is given)"),
+        (
+            {**CUSTOMER, "lookup": {"postgres": {**TABLE, "columns": []}}},
+            "enrich.x.lookup.postgres.columns",
+            "at least 1",
+        ),
+        (http(url="https://h/rates"), "enrich.x.lookup.http.url", "with each column of the key: {currency}"),
+        (http(url="https://{currency}/"), "enrich.x.lookup.http.url", "with columns of the key behind the host alone"),
+        (http(url="https://a:b@h/{currency}"), "enrich.x.lookup.http.url", "a URL without user and password"),
+        (http(url="https://h/{currency}/{x"), "enrich.x.lookup.http.url", "braces only around a column of the key"),
+        (http(url="file:///etc/{currency}"), "enrich.x.lookup.http.url", "a URL like https://host/"),
+        (http(url="http://h/{currency}"), "enrich.x.lookup.http.url", "https, or plain: true"),
+        (http(url="https://h/", method="POST", answers=None, key="k"), "enrich.x.on", "each key column once: k"),
+        (http(answers="rows"), "enrich.x.lookup.http.answers", "only with method: POST"),
+        (http(schema="rate NUMBERS"), "enrich.x.lookup.http.schema", "line 1, column 6"),
+        (http(headers={"a b": "${TOKEN}"}), "enrich.x.lookup.http.headers.a b", "the name of an HTTP header"),
+        (http(headers={"Authorization": "literal"}), "enrich.x.lookup.http.headers.Authorization", "${"),
+        (http(missing=[500]), "enrich.x.lookup.http.missing.0", "at most 499"),
+    ],
+)
+def test_a_wrong_step_is_told_what_would_be_right(tmp_path: Path, step: Any, path: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as failure:
+        config(tmp_path, {"x": step})
+    told = {problem.path: problem.allowed for problem in failure.value.problems}
+    assert path in told and hint in told[path], told
+
+
+def test_steps_have_names_and_what_they_rely_on(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as failure:
+        config(tmp_path, {"customer": CUSTOMER, "rate": RATE}, postgres=None, waiting=WAITING)
+    assert {problem.path: problem.allowed for problem in failure.value.problems} == {
+        "postgres": "required for step customer: postgres.url and postgres.user",
+        "waiting": "only where a step says wait",
+    }
+    with pytest.raises(ConfigError, match="a name of up to 63"):
+        config(tmp_path, {"a b": RATE})
+
+
+def test_its_folders_are_apart(tmp_path: Path) -> None:
+    table = {"table": {"delta": {"path": "data/enriched/c", "key": "id"}}, "on": {"customer_id": "id"}}
+    with pytest.raises(ConfigError) as failure:
+        config(
+            tmp_path,
+            {"c": table, "rate": {**RATE, "on_miss": "wait"}},
+            waiting={**WAITING, "parked": "data/checkpoint/p"},
+        )
+    assert sorted(problem.path for problem in failure.value.problems) == ["checkpoint", "enrich.c.table.delta.path"]

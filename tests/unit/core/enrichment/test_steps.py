@@ -1,0 +1,160 @@
+"""Each step on literal rows: what it adds, and where a row goes that it has nothing for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal as D
+from typing import Any
+
+import pytest
+from _http import Handler, Server
+from chispa import assert_df_equality
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructType
+
+from jobs.core.breaker import CircuitBreaker
+from jobs.core.connections import Breaker, Retry
+from jobs.core.decode_plan import DecodeSettings
+from jobs.core.enrichment.asking import Asking, Limits
+from jobs.core.enrichment.chain import Chain
+from jobs.core.enrichment.http_service import HttpService
+from jobs.core.enrichment.settings import Step
+from jobs.core.enrichment.steps import FromExpressions, FromLookup
+from jobs.core.errors import LookupFailed
+from jobs.core.failures import Away
+
+Rows = Callable[..., DataFrame]
+NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
+EVENT = "id INT, currency STRING, _reason STRING, _detail STRING"
+RATED = "id INT, currency STRING, rate DECIMAL(9,4), _enrichment STRING, _reason STRING, _detail STRING"
+KNOWN = {"EUR": b'{"rate": 1.5}', "ODD": b'{"rate": "x"}'}
+
+
+def knows(handler: Handler, _: str) -> None:
+    found = KNOWN.get(handler.path[1:])
+    handler.say(200 if found else 404, found or b"")
+
+
+def is_away(handler: Handler, _: str) -> None:
+    handler.say(503)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    started = Server()
+    started.replies(knows)
+    yield started
+    started.stop()
+
+
+def lookup(server: Server, **more: Any) -> FromLookup:
+    http = {"url": f"{server.url}/{{currency}}", "key": "currency", "schema": "rate DECIMAL(9,4)"}
+    given = {"http": http, "parallel": 1, "on_failure": more.pop("on_failure", "stand")}
+    step = Step.model_validate({"lookup": given, "on": {"currency": "currency"}, **more})
+    retry = Retry.model_validate({"attempts": 1})
+    breaker = Breaker.model_validate({"min_calls": 1, "open_for": "1h"})
+    answer = StructType.fromDDL("rate DECIMAL(9,4)")
+    assert isinstance(answer, StructType)
+    limits = Limits(ttl=0, negative_ttl=0, max_stale=0, keys=10, batch=1)
+    service = HttpService("rate", http["url"], ("currency",))
+    asking = Asking("rate", service, DecodeSettings("json", answer), limits, retry, breaker, 0.0)
+    return FromLookup("rate", step, asking, CircuitBreaker("rate", breaker))
+
+
+def enriched(step: FromLookup, events: DataFrame) -> DataFrame:
+    chain = Chain([step])
+    chain.prepare(NOON)
+    found = chain(events)
+    return found.selectExpr("id", "currency", "rate", "to_json(_enrichment) AS _enrichment", "_reason", "_detail")
+
+
+def expect(found: DataFrame, rows: Rows, *expected: tuple[Any, ...]) -> None:
+    assert_df_equality(found, rows(RATED, *expected), ignore_row_order=True, ignore_nullable=True, ignore_metadata=True)
+
+
+def test_known_unknown_null_and_rejected_rows(server: Server, rows: Rows) -> None:
+    events = rows(
+        EVENT, (1, "EUR", None, None), (2, "XXX", None, None), (3, None, None, None), (4, "EUR", "FUTURE", "d")
+    )
+    fresh, missed = '{"rate":"fresh"}', '{"rate":"missed"}'
+    expect(
+        enriched(lookup(server), events),
+        rows,
+        (1, "EUR", D("1.5"), fresh, None, None),
+        (2, "XXX", None, missed, None, None),
+        (3, None, None, missed, None, None),
+        (4, "EUR", None, missed, "FUTURE", "d"),
+    )
+
+
+def test_a_miss_and_what_is_no_answer_have_reasons_where_that_is_said(server: Server, rows: Rows) -> None:
+    events = rows(EVENT, (1, "XXX", None, None), (2, "ODD", None, None))
+    missed = '{"rate":"missed"}'
+    unknown, odd = enriched(lookup(server, on_miss="dead_letter"), events).orderBy("id").collect()
+    assert tuple(unknown) == (1, "XXX", None, missed, "NO_REFERENCE", "rate: no row for currency")
+    assert (odd["_enrichment"], odd["_reason"]) == (missed, "NO_ANSWER")
+    assert odd["_detail"].startswith("rate: WRONG_TYPE: ")
+
+
+def test_defaults_stand_in_for_any_answer_that_is_not_there(server: Server, rows: Rows) -> None:
+    events = rows(EVENT, (1, "XXX", None, None), (2, "ODD", None, None))
+    step, default = lookup(server, default={"rate": "id * 2"}, on_failure="keep"), '{"rate":"default"}'
+    expect(enriched(step, events), rows, (1, "XXX", D(2), default, None, None), (2, "ODD", D(4), default, None, None))
+
+
+def test_while_the_service_is_away_the_batch_stands_and_the_breaker_opens(server: Server, rows: Rows) -> None:
+    step = lookup(server)
+    server.replies(is_away)
+    events = rows(EVENT, (1, "EUR", None, None))
+    for _ in range(2):
+        with pytest.raises(Away, match="rate: 1 keys have no answer: "):
+            enriched(step, events)
+        assert step.breaker.state == "open"
+    server.replies(knows)
+    with pytest.raises(Away, match="it failed too often"):
+        enriched(step, events)
+
+
+@pytest.mark.parametrize(("policy", "reason"), [("keep", None), ("dead_letter", "NO_ANSWER"), ("wait", "WAITING")])
+def test_without_an_answer_a_row_goes_where_the_step_says(
+    server: Server, rows: Rows, policy: str, reason: str | None
+) -> None:
+    server.replies(is_away)
+    (row,) = enriched(lookup(server, on_failure=policy), rows(EVENT, (1, "EUR", None, None))).collect()
+    assert (row["rate"], row["_enrichment"], row["_reason"]) == (None, '{"rate":"missed"}', reason)
+
+
+def test_all_passes_over_a_batch_see_one_answer_and_the_next_batch_another(server: Server, rows: Rows) -> None:
+    step, events = lookup(server, on_failure="keep"), rows(EVENT, (1, "EUR", None, None))
+    chain = Chain([step])
+    chain.prepare(NOON)
+    first = chain(events)
+    server.replies(is_away)
+    assert [row["rate"] is not None for frame in (first, chain(events)) for row in frame.collect()] == [True, True]
+    chain.prepare(NOON + timedelta(seconds=1))
+    assert [row["rate"] for row in chain(events).collect()] == [None]
+
+
+def test_expressions_see_the_columns_before_them_and_have_no_state(server: Server, rows: Rows) -> None:
+    double = FromExpressions("double", Step.model_validate({"expressions": {"twice": "CAST(rate * 2 AS INT)"}}))
+    chain = Chain([lookup(server), double])
+    chain.prepare(NOON)
+    found = chain(rows(EVENT, (1, "EUR", None, None))).select("id", "twice", "_enrichment")
+    expected = rows("id INT, twice INT, _enrichment MAP<STRING, STRING>", (1, 3, {"rate": "fresh"}))
+    assert found.collect() == expected.collect()
+
+
+def test_a_column_that_is_there_already_is_not_replaced(server: Server, rows: Rows, spark: SparkSession) -> None:
+    events = rows(f"rate STRING, {EVENT}", ("own", 1, "EUR", None, None))
+    chain = Chain([lookup(server)])
+    chain.prepare(NOON)
+    assert [(row["rate"], float(row["ref_rate"])) for row in chain(events).collect()] == [("own", 1.5)]
+
+
+def test_a_service_that_refuses_ends_the_job_in_its_own_words(server: Server, rows: Rows) -> None:
+    server.replies(lambda handler, _: handler.say(401))
+    with pytest.raises(LookupFailed) as failure:
+        enriched(lookup(server, on_failure="keep"), rows(EVENT, (1, "EUR", None, None)))
+    assert str(failure.value).startswith("lookup rate failed: ")
+    assert str(failure.value).endswith("ServiceRefused: the service answers 401")
