@@ -30,6 +30,7 @@ from jobs.core.failures import words
 from jobs.core.reference_sources import DeltaReferenceSource, JdbcSource, ReferenceSource
 
 VERSION = "_reference_version"
+USUAL = Breaker()
 REFERENCE = "reference"  # the breaker's name
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class ReferenceTable:
         reference: Reference,
         postgres: Postgres | None,
         clock: Callable[[], datetime],
-        breaker: Breaker = Breaker(),
+        breaker: Breaker = USUAL,
     ) -> None:
         """Loads the first version. Raises DependencyMissing where there is none to be had."""
         self._settings, self._clock = reference, clock
