@@ -261,14 +261,20 @@ def check_join(source: Source, reference: Reference, join: Join) -> Iterator[Fin
     for name in join.on if known is not None else ():
         yield from _exists(("join", "on", name), name, column_names(known or ()))
     table = reference.jdbc or reference.delta
-    key = [] if table is None else [table.key] if isinstance(table.key, str) else table.key
-    if sorted(join.on.values()) != sorted(key):
-        yield Finding(("join", "on"), f"each key column of the reference once: {', '.join(key)}")
-    for name, kind in join.cast.items():
-        if name not in join.on:
-            yield Finding(("join", "cast", name), f"a column of join.on: {', '.join(join.on)}")
+    yield from pairs(join.on, join.cast, table.keys if table else [], ("join",))
+
+
+def pairs(
+    on: Mapping[str, str], cast: Mapping[str, str], keys: list[str], above: tuple[str, ...] = ()
+) -> Iterator[Finding]:
+    """Event column: key column, each key once; and types that some are cast to."""
+    if sorted(on.values()) != sorted(keys):
+        yield Finding((*above, "on"), f"each key column once: {', '.join(keys)}")
+    for name, kind in cast.items():
+        if name not in on:
+            yield Finding((*above, "cast", name), f"a column of {'.'.join((*above, 'on'))}: {', '.join(on)}")
         elif not _is_scalar(kind):
-            yield Finding(("join", "cast", name), "a type without parts, as in BIGINT or DECIMAL(10,2)")
+            yield Finding((*above, "cast", name), "a type without parts, as in BIGINT or DECIMAL(10,2)")
 
 
 def misses(join: Join) -> Iterator[Finding]:

@@ -150,15 +150,24 @@ class Source(Settings):
         return [*checks.one_of(self, "kafka", "delta", "file", "rate"), *checks.source(self), *checks_sinks.late(self)]
 
 
-class Jdbc(Settings):
-    table: TableName
+class Keyed(Settings):
+    """What has a row, or an answer, for each key."""
+
     key: Column | list[Column]
+
+    @property
+    def keys(self) -> list[str]:
+        """Its columns."""
+        return [self.key] if isinstance(self.key, str) else list(self.key)
+
+
+class Jdbc(Keyed):
+    table: TableName
     columns: list[Column] = Field(default_factory=list)  # all but the key when empty
 
 
-class DeltaReference(Settings):
+class DeltaReference(Keyed):
     path: DataPath
-    key: Column | list[Column]
     columns: list[Column] = Field(default_factory=list)
 
 
@@ -187,7 +196,9 @@ class Join(Settings):
     on_miss: Literal["keep", "dead_letter", "wait"] = "keep"  # inner and keep: the miss is filtered, and counted
     wait_for: Duration | None = None
     parked: DataPath | None = None
-    cast: dict[Column, str] = Field(default_factory=dict)  # stream column: type to cast the key to before comparing
+    cast: dict[Column, str] = Field(
+        default_factory=dict
+    )  # stream column: type to compare it as; what is none is a miss
 
     def findings(self) -> Findings:
         return checks.misses(self)

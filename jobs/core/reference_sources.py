@@ -35,7 +35,7 @@ class JdbcSource:
 
     def __init__(self, spark: SparkSession, jdbc: Jdbc, postgres: Postgres, watermark: str | None) -> None:
         self._watermark, self._columns = watermark, list(jdbc.columns)
-        self.name, self.address, self.keys = str(jdbc.table), str(postgres.url), _listed(jdbc.key)
+        self.name, self.address, self.keys = str(jdbc.table), str(postgres.url), jdbc.keys
         self._reader = spark.read.format("jdbc").options(**jdbc_options(postgres))
 
     def mark(self) -> Any:
@@ -60,7 +60,7 @@ class DeltaReferenceSource:
     def __init__(self, spark: SparkSession, delta: DeltaReference) -> None:
         self._spark, self._columns = spark, list(delta.columns)
         self.name = self.address = str(delta.path)
-        self.keys = _listed(delta.key)
+        self.keys = delta.keys
 
     def mark(self) -> Any:
         newest = DeltaTable.forPath(self._spark, self.address).history(1).select("version").first()
@@ -72,7 +72,3 @@ class DeltaReferenceSource:
     def rows(self, mark: Any) -> DataFrame:
         table = self._spark.read.format("delta").option("versionAsOf", mark).load(self.address)
         return table.select(*self.keys, *self._columns) if self._columns else table
-
-
-def _listed(key: str | list[str]) -> list[str]:
-    return [key] if isinstance(key, str) else list(key)

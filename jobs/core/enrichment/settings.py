@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 from jobs.core import checks
-from jobs.core.config import JobConfig, Places, Reference, Settings
+from jobs.core.config import JobConfig, Keyed, Places, Reference, Settings
 from jobs.core.connections import Findings
 from jobs.core.problems import Finding
 from jobs.core.schema import SchemaError, parse_ddl
@@ -54,23 +54,17 @@ class Kept(Settings):
     max_stale: Duration | None = None  # what is older than ttl serves so long while the service does not answer
 
 
-class PostgresTable(Settings):
+class PostgresTable(Keyed):
     """One row a key, of a table that may be too large to be broadcast."""
 
     table: TableName
-    key: Column | list[Column]
     columns: list[Column] = Field(min_length=1)
 
-    @property
-    def keys(self) -> list[str]:
-        return [self.key] if isinstance(self.key, str) else list(self.key)
 
-
-class HttpService(Settings):
+class HttpService(Keyed):
     """A GET for each key, its columns in the URL; or a POST for many (`core.enrichment.http_service`)."""
 
     url: HttpUrl
-    key: Column | list[Column]
     method: Literal["GET", "POST"] = "GET"
     schema_: str = Field(alias="schema")  # DDL of an answer, as it stands in the body
     columns: dict[Column, Sql] = Field(default_factory=dict)  # column: SQL over the schema; all of it when empty
@@ -86,10 +80,6 @@ class HttpService(Settings):
 
     def findings(self) -> Findings:
         return _http(self)
-
-    @property
-    def keys(self) -> list[str]:
-        return [self.key] if isinstance(self.key, str) else list(self.key)
 
 
 class Lookup(Settings):
@@ -118,7 +108,7 @@ class Step(Settings):
     lookup: Lookup | None = None
     expressions: dict[Column, Sql] | None = None  # column: SQL over the columns that there are
     on: dict[Column, Column] = Field(default_factory=dict)  # event column: key column
-    cast: dict[Column, str] = Field(default_factory=dict)  # event column: type to cast it to before comparing
+    cast: dict[Column, str] = Field(default_factory=dict)  # event column: type to compare it as; what is none is a miss
     on_miss: Outcome = "keep"
     default: dict[Column, Sql] = Field(default_factory=dict)  # column: SQL, where there is no row or no answer
 
@@ -173,16 +163,9 @@ def _http(given: HttpService) -> Iterator[Finding]:
 
 
 def _keys(step: Step) -> Iterator[Finding]:
-    table = step.table and (step.table.jdbc or step.table.delta)
-    if not table and not step.lookup:
-        return
-    found = table.key if table else step.lookup.keys if step.lookup else []
-    keys = [found] if isinstance(found, str) else list(found)
-    if sorted(step.on.values()) != sorted(keys):
-        yield Finding(("on",), f"each key column once: {', '.join(keys)}")
-    for name in step.cast:
-        if name not in step.on:
-            yield Finding(("cast", name), f"a column of on: {', '.join(step.on)}")
+    table = step.lookup or (step.table and (step.table.jdbc or step.table.delta))
+    if table:
+        yield from checks.pairs(step.on, step.cast, table.keys)
 
 
 def _only_with_keys(step: Step) -> Iterator[Finding]:

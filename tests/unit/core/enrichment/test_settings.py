@@ -64,6 +64,7 @@ def test_a_secret_header_is_masked(tmp_path: Path) -> None:
         ({**CUSTOMER, "expressions": {"a": "1"}}, "enrich.x", "exactly one of table, lookup, expressions"),
         ({**CUSTOMER, "on": {"customer_id": "id"}}, "enrich.x.on", "each key column once: customer_id"),
         ({**CUSTOMER, "cast": {"amount": "INT"}}, "enrich.x.cast.amount", "a column of on: customer_id"),
+        ({**CUSTOMER, "cast": {"customer_id": "MAP<INT, INT>"}}, "enrich.x.cast.customer_id", "a type without parts"),
         ({**CUSTOMER, "on_miss": "drop"}, "enrich.x.on_miss", "'keep', 'dead_letter' or 'wait'"),
         ({**CUSTOMER, "on_miss": "wait"}, "waiting", "required for step x: waiting.wait_for and waiting.parked"),
         ({**SQL, "on": {"a": "b"}}, "enrich.x.on", "only with table or lookup"),
