@@ -35,9 +35,10 @@ def start(spark: SparkSession, config: Config) -> Running:
         config,
         steps,
         ticks=[steps.tick],
+        note=steps.note,
         wait=stream.wait(config.parked, waiting.wait_for if waiting else None),
         prepare=steps.prepare,
-        looks_ahead=True,
+        looks_ahead=steps.looks_ahead,
     )
 
 

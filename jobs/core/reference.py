@@ -22,6 +22,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
+from jobs.core import joining
 from jobs.core.breaker import CircuitBreaker, State
 from jobs.core.config import Postgres, Reference
 from jobs.core.connections import Breaker
@@ -105,8 +106,7 @@ class ReferenceTable:
 
     def current(self) -> DataFrame:
         """REFERENCE of the current version; hinted for a broadcast unless it is too large for one."""
-        small = self._current.count <= self._settings.broadcast_max_rows
-        return F.broadcast(self._current.rows) if small else self._current.rows.hint("shuffle_hash")
+        return joining.hinted(self._current.rows, self._current.count, self._settings.broadcast_max_rows)
 
     def tick(self) -> None:
         """Refreshes when due. Raises ReferenceStale past `max_staleness` where `on_stale` is fail."""

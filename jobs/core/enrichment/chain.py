@@ -40,6 +40,15 @@ class Chain:
         for step in self._steps:
             step.tick()
 
+    def note(self) -> dict[str, str]:
+        """Versions of the reference tables, by step."""
+        return {key: value for step in self._steps for key, value in step.note().items()}
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether it reads its events before it gives any, as a lookup does for its keys."""
+        return any(isinstance(step, FromLookup) for step in self._steps)
+
     def __call__(self, events: DataFrame) -> DataFrame:
         states: list[str] = []
         for number, step in enumerate(self._steps):

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import reduce
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame
@@ -33,6 +33,7 @@ from jobs.core.reasons import WAITING, Reason
 from jobs.core.reference import VERSION, ReferenceTable
 from jobs.core.retry import is_transient
 
+BROADCAST_MAX_ROWS = 1_000_000  # answers, as of a reference table
 OURS = [StructField(STATE, StringType()), StructField(DETAIL, StringType()), StructField(AGE, LongType())]
 
 
@@ -50,6 +51,9 @@ class Enriching(Protocol):
     def tick(self) -> None:
         """Between batches."""
 
+    def note(self) -> dict[str, str]:
+        """What a batch was made with, for its record in the ledger."""
+
 
 @dataclass
 class FromExpressions:
@@ -61,6 +65,9 @@ class FromExpressions:
     def prepare(self, now: datetime) -> None: ...
 
     def tick(self) -> None: ...
+
+    def note(self) -> dict[str, str]:
+        return {}
 
     def __call__(self, events: DataFrame) -> DataFrame:
         columns = {name: F.expr(text) for name, text in (self.step.expressions or {}).items()}
@@ -80,6 +87,9 @@ class FromTable:
     def tick(self) -> None:
         self.table.tick()
 
+    def note(self) -> dict[str, str]:
+        return {f"reference_version.{self.name}": self.table.version}
+
     def __call__(self, events: DataFrame) -> DataFrame:
         rows = self.table.current().drop(VERSION)
         joining.check_types(events.schema, rows.schema, self.step.on, self.step.cast, f"enrich.{self.name}")
@@ -87,6 +97,14 @@ class FromTable:
         state = F.when(F.col(MATCHED), "fresh").otherwise("missed")
         names = list(joining.added(events, rows, self.step.on))
         return judged(joined.withColumns({STATE: state, DETAIL: _nothing()}).drop(MATCHED), self.name, self.step, names)
+
+
+class Answers(NamedTuple):
+    """To all keys of one batch."""
+
+    rows: DataFrame  # persisted
+    keys: int
+    why: str | None  # some have none, if they have not
 
 
 @dataclass
@@ -98,41 +116,47 @@ class FromLookup:
     asking: Asking
     breaker: CircuitBreaker
     _now: float = 0.0
-    _answers: DataFrame | None = field(default=None, repr=False)
+    _answers: Answers | None = field(default=None, repr=False)
 
     def prepare(self, now: datetime) -> None:
         if self._answers is not None:
-            self._answers.unpersist()
+            self._answers.rows.unpersist()
         self._now, self._answers = now.timestamp(), None
 
     def tick(self) -> None: ...
+
+    def note(self) -> dict[str, str]:
+        return {}
 
     def __call__(self, events: DataFrame) -> DataFrame:
         keyed = events.withColumn(LOOKUP, lookup_key(events, self.step))
         if self._answers is None:
             self._answers = self._asked(keyed)
-        names = {name: f"ref_{name}" if name in events.columns else name for name in self.columns}
-        rows = self._answers.select(LOOKUP, STATE, DETAIL, *(F.col(name).alias(out) for name, out in names.items()))
-        joined = keyed.join(F.broadcast(rows), LOOKUP, "left").withColumn(STATE, F.coalesce(STATE, F.lit("missed")))
+        names = joining.outputs(events, self.columns)
+        rows = self._answers.rows.select(
+            LOOKUP, STATE, DETAIL, *(F.col(name).alias(out) for name, out in names.items())
+        )
+        joined = keyed.join(joining.hinted(rows, self._answers.keys, BROADCAST_MAX_ROWS), LOOKUP, "left")
+        joined = joined.withColumn(STATE, F.coalesce(STATE, F.lit("missed")))
         return judged(joined.drop(LOOKUP), self.name, self.step, list(names.values()))
 
-    def _asked(self, keyed: DataFrame) -> DataFrame:
-        """ANSWERS to all keys. Raises Away."""
+    def _asked(self, keyed: DataFrame) -> Answers:
+        """Those to all keys. Raises Away."""
         assert self.step.lookup, "it is a lookup"
         keys = keyed.select(LOOKUP).filter(F.col(LOOKUP).isNotNull()).distinct()
-        answers, why = self._called(keys.repartition(self.step.lookup.parallel, LOOKUP))
-        if why and self.step.lookup.on_failure == "stand":
-            answers.unpersist()
-            raise Away(self.name, why)
+        answers = self._called(keys.repartition(self.step.lookup.parallel, LOOKUP))
+        if answers.why and self.step.lookup.on_failure == "stand":
+            answers.rows.unpersist()
+            raise Away(self.name, answers.why)
         return answers
 
-    def _called(self, keys: DataFrame) -> tuple[DataFrame, str | None]:
-        """ANSWERS, and why some have failed. The breaker hears of that; while it is open, nothing is called."""
-        made: list[tuple[DataFrame, str | None]] = []
+    def _called(self, keys: DataFrame) -> Answers:
+        """The breaker hears of what has failed; while it is open, nothing is called."""
+        made: list[Answers] = []
 
         def calls() -> None:
             made.append(self._made(keys, may_call=True))
-            if why := made[0][1]:
+            if why := made[0].why:
                 raise Away(self.name, why)
 
         try:
@@ -150,24 +174,25 @@ class FromLookup:
         own = {name: f"`{name}`" for name in self.asking.answer.schema.names}
         return dict(http.columns) if http and http.columns else own
 
-    def _made(self, keys: DataFrame, may_call: bool) -> tuple[DataFrame, str | None]:
+    def _made(self, keys: DataFrame, may_call: bool) -> Answers:
         asking = replace(self.asking, now=self._now, may_call=may_call)
         shape = StructType([StructField(LOOKUP, StringType()), *asking.answer.schema.fields, *OURS])
         columns = [F.expr(text).alias(name) for name, text in self.columns.items()]
         answers = keys.mapInArrow(asking, shape).select(LOOKUP, STATE, DETAIL, AGE, *columns).persist()
-        failed = F.count_if(F.col(STATE) == "failed"), F.max(F.when(F.col(STATE) == "failed", F.col(DETAIL)))
+        has_failed = F.col(STATE) == "failed"
         try:
-            row = answers.agg(*failed).first()
+            row = answers.agg(F.count(STATE), F.count_if(has_failed), F.max(F.when(has_failed, F.col(DETAIL)))).first()
         except PySparkException as failure:
             answers.unpersist()
             raise failure if is_transient(failure) else LookupFailed(self.name, words(failure)) from failure
         assert row is not None, "an aggregation without groups has one row"
-        return answers, f"{row[0]} keys have no answer: {row[1]}" if row[0] else None
+        found, failed, why = row
+        return Answers(answers, found, f"{failed} keys have no answer: {why}" if failed else None)
 
 
 def lookup_key(events: DataFrame, step: Step) -> Column:
     """The key's columns as a JSON object; null, and so never asked for, where one is null or the row has a reason."""
-    keys = {right: _cast(events, left, step) for left, right in step.on.items()}
+    keys = {right: joining.key(events, left, step.cast) for left, right in step.on.items()}
     whole = reduce(Column.__and__, (key.isNotNull() for key in keys.values()), F.col("_reason").isNull())
     return F.when(whole, F.to_json(F.struct(*(key.alias(name) for name, key in keys.items()))))
 
@@ -186,7 +211,7 @@ def judged(joined: DataFrame, name: str, step: Step, names: list[str]) -> DataFr
     has_none = missed | unfit | failed
     types = {column: joined.schema[column].dataType for column in names}
     filled = {
-        column: F.when(has_none, F.expr(text).cast(types[column])).otherwise(F.col(column))
+        column: F.when(has_none, F.expr(text).try_cast(types[column])).otherwise(F.col(column))
         for column, text in step.default.items()
     }
     told = {
@@ -199,10 +224,6 @@ def judged(joined: DataFrame, name: str, step: Step, names: list[str]) -> DataFr
 
 OF_MISSES = {"dead_letter": Reason.NO_REFERENCE.value, "wait": WAITING}
 OF_FAILURES = {"dead_letter": Reason.NO_ANSWER.value, "wait": WAITING}
-
-
-def _cast(events: DataFrame, name: str, step: Step) -> Column:
-    return events[name].cast(step.cast[name]) if name in step.cast else events[name]
 
 
 def _nothing() -> Column:

@@ -145,6 +145,16 @@ def test_expressions_see_the_columns_before_them_and_have_no_state(server: Serve
     assert found.collect() == expected.collect()
 
 
+def test_a_key_that_cannot_be_cast_is_not_asked_for(server: Server, rows: Rows) -> None:
+    step = lookup(server, cast={"currency": "DATE"}, on_miss="dead_letter")
+    (row,) = enriched(step, rows(EVENT, (1, "EUR", None, None))).collect()
+    assert (row["_reason"], server.asked) == ("NO_REFERENCE", [])
+
+
+def test_a_lookup_looks_ahead(server: Server) -> None:
+    assert Chain([lookup(server)]).looks_ahead
+
+
 def test_a_column_that_is_there_already_is_not_replaced(server: Server, rows: Rows, spark: SparkSession) -> None:
     events = rows(f"rate STRING, {EVENT}", ("own", 1, "EUR", None, None))
     chain = Chain([lookup(server)])
