@@ -82,7 +82,7 @@ class Guard:
 
     def give_up(self, failure: Exception) -> None:
         """The bounds of the retry are reached: opens the breaker and waits until a probe is due. Raises StoppedWaiting."""
-        breaker, self._blamed = self._breaker(self._blamed or SOURCE), None
+        breaker = self._breaker(self._blamed or SOURCE)
         if not self.stopping.is_set():
             breaker.trip(failure)
         self._wait(breaker.dependency, breaker.wait_s(), words(failure), failure)

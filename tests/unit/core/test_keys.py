@@ -108,5 +108,6 @@ def test_places_under_any_name() -> None:
     secrets, schemas = secret_paths(Chain), schema_paths(Chain)
     assert ("steps", "rate", "service", "headers", "X") in secrets
     assert ("steps", "rate", "service", "headers") not in secrets
+    assert ("steps", "rate", "service", "schema", "X") not in secrets
     data = {"steps": {"a": {"service": {"schema": "x.ddl"}}, "b": {"service": None}, "c": 7}}
     assert list(schemas.within(data)) == [("steps", "a", "service", "schema")]

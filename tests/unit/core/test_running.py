@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from threading import Event
+from collections.abc import Callable, Sequence
+from threading import Event, Lock
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +10,7 @@ from pyspark.errors import StreamingQueryException
 
 from jobs.core import running
 from jobs.core.errors import LeaseLost, Loss, SourceLost, StoppedWaiting
-from jobs.core.running import Running
+from jobs.core.running import Running, Tick
 
 
 class Query:
@@ -42,6 +42,8 @@ def started(
     stops: bool = False,
     asked: bool = False,
     confirm: Callable[[], None] = lambda: None,
+    ticks: Sequence[Tick] = (),
+    lock: Any = None,
 ) -> Any:
     """A job whose queries end one after the other; `waited` has what was waited for in between."""
     waited: list[str] = []
@@ -60,7 +62,8 @@ def started(
     )
     parts.watch.start, parts.watch.stop = lambda stopping: None, lambda: None
     lease: Any = SimpleNamespace(give_back=lambda: None, confirm=confirm)
-    running = Running(parts.batch, lease, parts.guard, parts.watch, [], named=named)
+    running = Running(parts.batch, lease, parts.guard, parts.watch, ticks, named=named)
+    running._lock = lock or running._lock
     writer = SimpleNamespace(start=lambda: next(queries))
     running.begin(SimpleNamespace(foreachBatch=lambda run: writer))
     return SimpleNamespace(running=running, waited=waited, batch=parts.batch)
@@ -125,3 +128,29 @@ def test_a_stop_waits_for_sparks_own_record_of_the_batch_but_not_for_ever(monkey
         job.running.query.commits = left
         job.running.stop()
         assert (job.running.query.stopped_at < 0) is (left == 3)
+
+
+class Watched:
+    """A lock that says when somebody wants it."""
+
+    def __init__(self) -> None:
+        self.real, self.wanted = Lock(), Event()
+
+    def __enter__(self) -> None:
+        self.wanted.set()
+        self.real.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.real.release()
+
+
+def test_nothing_ticks_once_the_job_is_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does what was waiting for the lock while that was asked for, as after a failure that ends the job."""
+    lock, ticked = Watched(), [0]
+    monkeypatch.setattr(running, "TICK_S", 0.01)
+    with lock.real:
+        job = started([None], ticks=[lambda: ticked.append(1)], lock=lock)
+        assert lock.wanted.wait(10)
+        job.running.request_stop()
+    job.running._ticker.join(10)
+    assert ticked == [0]

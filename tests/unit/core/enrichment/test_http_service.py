@@ -179,3 +179,16 @@ def test_calls_begin_evenly() -> None:
 def test_secrets_are_not_shown() -> None:
     service = HttpService("x", "http://h/{k}", ["k"], headers={"Authorization": "s3cret"})
     assert "s3cret" not in repr(service)
+
+
+def test_nothing_but_the_urls_own_host_is_called(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Server()
+    other.replies(lambda handler, _: handler.say(200, b"other"))
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, other.url)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    server.replies(lambda handler, _: handler.say(200, b"own"))
+    assert get(server, "EUR") == [b"own"]
+    other.stop()
+    assert other.asked == []

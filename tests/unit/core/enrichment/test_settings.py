@@ -121,3 +121,11 @@ def test_its_folders_are_apart(tmp_path: Path) -> None:
             waiting={**WAITING, "parked": "data/checkpoint/p"},
         )
     assert sorted(problem.path for problem in failure.value.problems) == ["checkpoint", "enrich.c.table.delta.path"]
+
+
+@pytest.mark.parametrize(
+    "more", [{"url": "http://rates/{currency}", "plain": True}, {"url": "http://127.0.0.1/{currency}"}]
+)
+def test_http_in_the_open_has_to_be_asked_for_unless_it_stays_on_this_machine(tmp_path: Path, more: Any) -> None:
+    found = config(tmp_path, {"rate": http(**more)}).enrich["rate"].lookup
+    assert found and found.http and found.http.url == more["url"]
