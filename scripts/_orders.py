@@ -10,7 +10,8 @@ from collections.abc import Iterator
 TOPIC = {"max.message.bytes": str(4 << 20)}  # one of the bad records is larger than a broker takes by default
 SEGMENTS = ("bronze", "silver", "gold")
 COUNTRIES = ("DE", "FR", "IT", "NL", "PL", "SE")
-CURRENCIES = ("EUR", "SEK", "PLN")
+RATES = {"EUR": 1.0, "SEK": 11.02, "PLN": 4.27}  # of a euro
+CURRENCIES = tuple(RATES)
 DAY = datetime.datetime(2026, 1, 5, tzinfo=datetime.timezone.utc)
 
 

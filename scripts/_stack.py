@@ -1,4 +1,5 @@
-"""The local stack: a real Kafka broker and a real PostgreSQL server on free loopback ports, as many stacks as folders.
+"""The local stack: a real Kafka broker, a real PostgreSQL server and a service of currency rates, on free loopback ports, as
+many stacks as folders.
 
 Its folder holds the data and `stack.json` (mode 0600: it has the password). Starting a stack that runs changes nothing;
 starting one of which a server died starts that server again, on its data and its port. Stopping ends exactly these
@@ -19,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import _setup
-from _lib import kafka, needs, postgres
+from _lib import kafka, needs, postgres, rates
 from _lib.places import locked, room
 from _lib.processes import PortTaken, Process, ServerFailed
 
@@ -27,7 +28,7 @@ __all__ = ["ServerFailed", "Stack"]
 
 DISK_GB = 0.5
 ATTEMPTS = 3  # a free port can be taken between asking and binding
-SERVERS: dict[str, ModuleType] = {"kafka": kafka, "postgres": postgres}
+SERVERS: dict[str, ModuleType] = {"kafka": kafka, "postgres": postgres, "rates": rates}
 Launch = Callable[[dict[str, int]], Process]
 
 
@@ -49,8 +50,8 @@ class Server:
 class Stack:
     """A running stack; leaving its context stops it."""
 
-    def __init__(self, directory: Path, broker: Server, database: Server, home: Path, password: str) -> None:
-        self.directory, self.broker, self.database, self.home = directory, broker, database, home
+    def __init__(self, directory: Path, servers: Mapping[str, Server], home: Path, password: str) -> None:
+        self.directory, self.home, self._servers = directory, home, dict(servers)
         self.user, self.password = postgres.USER, password
 
     @classmethod
@@ -67,22 +68,27 @@ class Stack:
     def find(cls, directory: Path) -> Stack | None:
         """The stack that was started in this folder, whether it still runs or not."""
         known = _read(directory.absolute())
-        broker, database = Server.read(known.get("kafka")), Server.read(known.get("postgres"))
-        if not (broker and database):
+        servers = {name: server for name in SERVERS if (server := Server.read(known.get(name)))}
+        if len(servers) < len(SERVERS):
             return None
-        return cls(directory.absolute(), broker, database, Path(known["home"]), known["password"])
+        return cls(directory.absolute(), servers, Path(known["home"]), known["password"])
 
     @property
     def bootstrap_servers(self) -> str:
-        return f"127.0.0.1:{self.broker.at['port']}"
+        return self._address("kafka")
 
     @property
     def jdbc_url(self) -> str:
-        return f"jdbc:postgresql://127.0.0.1:{self.database.at['port']}/{postgres.DATABASE}"
+        return f"jdbc:postgresql://{self._address('postgres')}/{postgres.DATABASE}"
+
+    @property
+    def rates_url(self) -> str:
+        return f"http://{self._address('rates')}"
 
     def dsn(self) -> dict[str, Any]:
         """Arguments for psycopg2.connect."""
-        place = {"host": "127.0.0.1", "port": self.database.at["port"], "dbname": postgres.DATABASE}
+        port = self._servers["postgres"].at["port"]
+        place = {"host": "127.0.0.1", "port": port, "dbname": postgres.DATABASE}
         return {**place, "user": self.user, "password": self.password}
 
     def environment(self) -> dict[str, str]:
@@ -92,16 +98,17 @@ class Stack:
             "POSTGRES_JDBC_URL": self.jdbc_url,
             "POSTGRES_USER": self.user,
             "POSTGRES_PASSWORD": self.password,
+            "RATES_URL": self.rates_url,
         }
 
     def processes(self) -> dict[str, Process]:
-        return {"kafka": self.broker.process, "postgres": self.database.process}
+        return {name: server.process for name, server in self._servers.items()}
 
     def running(self) -> dict[str, bool]:
         return {name: process.alive for name, process in self.processes().items()}
 
     def stop(self) -> None:
-        """Ends both servers and deletes their data."""
+        """Ends all servers and deletes their data."""
         stop(self.directory)
 
     def __enter__(self) -> Stack:
@@ -109,6 +116,9 @@ class Stack:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _address(self, name: str) -> str:
+        return f"127.0.0.1:{self._servers[name].at['port']}"
 
 
 def stop(directory: Path) -> bool:
@@ -133,18 +143,18 @@ def _stopped(directory: Path) -> bool:
 
 
 def _started(directory: Path, java: Path, jars: Sequence[Path]) -> Stack:
-    """Both servers at the same time. If one fails, a new stack is taken down again; an old one keeps its data."""
+    """All servers at the same time. If one fails, a new stack is taken down again; an old one keeps its data."""
     known, new = _read(directory), not (directory / "stack.json").exists()
     try:
-        broker, database = _launched(directory, known, java, jars)
+        servers = _launched(directory, known, java, jars)
     except BaseException:
         if new:
             _stopped(directory)
         raise
-    return Stack(directory, broker, database, Path(known["home"]), known["password"])
+    return Stack(directory, servers, Path(known["home"]), known["password"])
 
 
-def _launched(directory: Path, known: dict[str, Any], java: Path, jars: Sequence[Path]) -> tuple[Server, Server]:
+def _launched(directory: Path, known: dict[str, Any], java: Path, jars: Sequence[Path]) -> dict[str, Server]:
     """Whatever runs at the end is in stack.json, also after a failure or Ctrl-C."""
     known.setdefault("password", secrets.token_urlsafe(24))
     if not Path(known.get("home", "")).is_dir() or "home" not in known:
@@ -154,16 +164,17 @@ def _launched(directory: Path, known: dict[str, Any], java: Path, jars: Sequence
     launches: dict[str, Launch] = {
         "kafka": lambda at: kafka.launch(directory / "kafka", directory / "kafka.log", java, jars, at),
         "postgres": lambda at: postgres.launch(home, directory / "postgres.log", password, at),
+        "rates": lambda at: rates.launch(directory / "rates.log", at),
     }
     starts: dict[str, Future[Server]] = {}
     try:
-        with ThreadPoolExecutor(len(SERVERS)) as both:
+        with ThreadPoolExecutor(len(SERVERS)) as side_by_side:
             for name, module in SERVERS.items():
-                starts[name] = both.submit(_server, module, known.get(name), launches[name])
+                starts[name] = side_by_side.submit(_server, module, known.get(name), launches[name])
     finally:
         done = {name: one for name, one in starts.items() if one.done() and not one.exception()}
         _write(directory, known | {name: one.result().written() for name, one in done.items()})
-    return starts["kafka"].result(), starts["postgres"].result()
+    return {name: one.result() for name, one in starts.items()}
 
 
 def _server(module: ModuleType, entry: Mapping[str, Any] | None, launch: Launch) -> Server:
