@@ -61,7 +61,7 @@ def start(spark: SparkSession, config: Config) -> Running:
     return stream.start(
         spark,
         config,
-        lambda events: enrich(events, reference.current(), join),
+        lambda events: enrich(events, reference.current(config.reference.broadcast_max_rows), join),
         ticks=[reference.tick],
         note=lambda: {"reference_version": reference.version},
         wait=stream.wait(join.parked, join.wait_for),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         KafkaSecurity,
         KafkaSource,
         LeaseLimits,
+        Loaded,
         Postgres,
         Reference,
         Retry,
@@ -226,11 +227,11 @@ def join_needs(config: JoinConfig) -> Iterator[Finding]:
 
 def join_output(config: JoinConfig) -> Iterator[Finding]:
     """Columns to partition by, keys and versions are among those that a join writes, as far as the config can tell."""
-    known, table = columns(config.source), config.reference.jdbc or config.reference.delta
-    if known is None or table is None or not table.columns:
+    known, named = columns(config.source), config.reference.columns
+    if known is None or not named:
         return
     stream = column_names(known)
-    added = [f"ref_{name}" if name in stream else name for name in table.columns if name not in config.join.on.values()]
+    added = [f"ref_{name}" if name in stream else name for name in named if name not in config.join.on.values()]
     for path, name in _named(config).items():
         yield from _exists(path, name, [*stream, *added, *OWN_COLUMNS])
 
@@ -249,7 +250,7 @@ def _named(config: JobConfig) -> dict[tuple[str, ...], str]:
     return {**single, **(checks_sinks.columns(sink.kafka) if sink.kafka else {})}
 
 
-def staleness(given: Reference) -> Iterator[Finding]:
+def staleness(given: Loaded) -> Iterator[Finding]:
     """A table may be as old as its refresh makes it."""
     if given.max_staleness is not None and given.max_staleness.ms < given.refresh.every.ms:
         yield Finding(("max_staleness",), f"at least refresh.every, which is {given.refresh.every}")
@@ -260,8 +261,7 @@ def check_join(source: Source, reference: Reference, join: Join) -> Iterator[Fin
     known = columns(source)
     for name in join.on if known is not None else ():
         yield from _exists(("join", "on", name), name, column_names(known or ()))
-    table = reference.jdbc or reference.delta
-    yield from pairs(join.on, join.cast, table.keys if table else [], ("join",))
+    yield from pairs(join.on, join.cast, reference.keys, ("join",))
 
 
 def pairs(

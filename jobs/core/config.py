@@ -176,18 +176,34 @@ class Refresh(Settings):
     watermark: Column | None = None  # reload only when max(watermark) or the row count has changed
 
 
-class Reference(Settings):
-    """Exactly one of jdbc and delta."""
+class Loaded(Settings):
+    """A table that is loaded as a whole; exactly one of jdbc and delta."""
 
     jdbc: Jdbc | None = None
     delta: DeltaReference | None = None
     refresh: Refresh = Refresh()
     max_staleness: Duration | None = None
     on_stale: Literal["fail", "serve"] = "fail"
-    broadcast_max_rows: Count = 1_000_000
 
     def findings(self) -> Findings:
         return [*checks.one_of(self, "jdbc", "delta"), *checks.staleness(self)]
+
+    @property
+    def keys(self) -> list[str]:
+        table = self.jdbc or self.delta
+        return table.keys if table else []
+
+    @property
+    def columns(self) -> list[str]:
+        """Those that are named; empty where all are meant."""
+        table = self.jdbc or self.delta
+        return list(table.columns) if table else []
+
+
+class Reference(Loaded):
+    """A reference table, one row a key."""
+
+    broadcast_max_rows: Count = 1_000_000
 
 
 class Join(Settings):

@@ -12,8 +12,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import reduce
-from operator import and_
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
@@ -24,10 +22,11 @@ from pyspark.sql.types import StructType
 
 from jobs.core import joining
 from jobs.core.breaker import CircuitBreaker, State
-from jobs.core.config import Postgres, Reference
+from jobs.core.config import Loaded, Postgres
 from jobs.core.connections import Breaker
 from jobs.core.errors import BreakerOpen, DependencyMissing, ReferenceStale
 from jobs.core.failures import words
+from jobs.core.reference_rows import OneRowAKey, Shape
 from jobs.core.reference_sources import DeltaReferenceSource, JdbcSource, ReferenceSource
 
 VERSION = "_reference_version"
@@ -44,8 +43,7 @@ class Version:
     mark: Any  # what the cheap query said when it was loaded
     rows: DataFrame
     count: int
-    keys: int  # distinct ones, nulls aside
-    repeated: int  # keys that stand in more than one row
+    wrong: str | None  # why its rows may not be used
     torn: str | None  # what changed in the table's columns while it was read; such rows may be anything
 
 
@@ -70,15 +68,17 @@ class ReferenceTable:
     def __init__(
         self,
         spark: SparkSession,
-        reference: Reference,
+        reference: Loaded,
         postgres: Postgres | None,
         clock: Callable[[], datetime],
         breaker: Breaker = USUAL,
+        shape: Shape | None = None,
     ) -> None:
-        """Loads the first version. Raises DependencyMissing where there is none to be had."""
+        """Loads the first version; a row a key, unless `shape` says otherwise. Raises DependencyMissing where there is none."""
         self._settings, self._clock = reference, clock
         self._breaker = CircuitBreaker(REFERENCE, breaker, clock=lambda: clock().timestamp())
         self._source = source(spark, reference, postgres)
+        self._shape = shape or OneRowAKey(self._source.keys, reference.columns)
         self.rejected = 0
         try:
             self._current = self._load(self._source.mark())
@@ -86,7 +86,7 @@ class ReferenceTable:
             raise DependencyMissing(
                 f"reference table {self._source.name} at", self._source.address, words(failure)
             ) from None
-        problem = defect(self._current, self._source.keys, None)
+        problem = defect(self._current, None)
         if problem:
             raise DependencyMissing(f"reference table {self._source.name} at", self._source.address, problem)
         self._good_at = self._tried_at = clock()
@@ -104,9 +104,15 @@ class ReferenceTable:
         age_s = (self._clock() - self._good_at).total_seconds()
         return Status(self.version, age_s, limit.seconds_total if limit else None, self.rejected, self._breaker.state)
 
-    def current(self) -> DataFrame:
-        """REFERENCE of the current version; hinted for a broadcast unless it is too large for one."""
-        return joining.hinted(self._current.rows, self._current.count, self._settings.broadcast_max_rows)
+    @property
+    def count(self) -> int:
+        """Rows of the current version."""
+        return self._current.count
+
+    def current(self, broadcast_max_rows: int | None = None) -> DataFrame:
+        """REFERENCE of the current version; hinted for a broadcast up to so many rows, and for a shuffle above."""
+        rows = self._current.rows
+        return rows if broadcast_max_rows is None else joining.hinted(rows, self.count, broadcast_max_rows)
 
     def tick(self) -> None:
         """Refreshes when due. Raises ReferenceStale past `max_staleness` where `on_stale` is fail."""
@@ -129,7 +135,7 @@ class ReferenceTable:
         if mark is not None and mark == self._current.mark:
             return None
         found = self._breaker.call(lambda: self._load(mark), timed=False)
-        problem = defect(found, self._source.keys, self._current.rows.schema)
+        problem = defect(found, self._current.rows.schema)
         if problem:
             self.rejected += 1
             found.rows.unpersist()
@@ -140,14 +146,17 @@ class ReferenceTable:
 
     def _load(self, mark: Any) -> Version:
         name = self._source.version(mark, self._clock())
-        rows = self._source.rows(mark).withColumn(VERSION, F.lit(name)).persist()
+        rows = self._rows(mark).withColumn(VERSION, F.lit(name)).persist()
         try:
-            counts = profile(rows, self._source.keys)
-            torn = _changed(rows.drop(VERSION).schema, self._source.rows(mark).schema)
-            return Version(name, mark, rows, *counts, torn)
+            profile = self._shape.profile(rows)
+            torn = _changed(rows.drop(VERSION).schema, self._rows(mark).schema)
+            return Version(name, mark, rows, *profile, torn)
         except (Py4JJavaError, PySparkException):
             rows.unpersist()
             raise
+
+    def _rows(self, mark: Any) -> DataFrame:
+        return self._shape.made(self._source.rows(mark))
 
     def _complain(self, now: datetime, problem: str) -> None:
         age = (now - self._good_at).total_seconds()
@@ -157,7 +166,7 @@ class ReferenceTable:
             raise ReferenceStale(self._source.name, age, limit.seconds_total, problem)
 
 
-def source(spark: SparkSession, reference: Reference, postgres: Postgres | None) -> ReferenceSource:
+def source(spark: SparkSession, reference: Loaded, postgres: Postgres | None) -> ReferenceSource:
     if reference.jdbc:
         assert postgres, "a jdbc reference comes with a database"
         return JdbcSource(spark, reference.jdbc, postgres, reference.refresh.watermark)
@@ -165,12 +174,11 @@ def source(spark: SparkSession, reference: Reference, postgres: Postgres | None)
     return DeltaReferenceSource(spark, reference.delta)
 
 
-def defect(version: Version, keys: list[str], known: StructType | None) -> str | None:
+def defect(version: Version, known: StructType | None) -> str | None:
     """Why a version may not be used; None for a good one. `known` is the schema of the version before."""
     if version.count == 0 and not version.torn:
         return "it has no rows"
-    changed = known and _changed(known, version.rows.schema)
-    return version.torn or changed or _bad_keys(version, keys)
+    return version.torn or (known and _changed(known, version.rows.schema)) or version.wrong
 
 
 def _changed(known: StructType, found: StructType) -> str | None:
@@ -181,23 +189,3 @@ def _changed(known: StructType, found: StructType) -> str | None:
         if types[field.name] != field.dataType.simpleString():
             return f"column {field.name} became {types[field.name]}, it was {field.dataType.simpleString()}"
     return None
-
-
-def _bad_keys(version: Version, keys: list[str]) -> str | None:
-    named = ", ".join(keys)
-    if not version.keys:
-        return f"no row has a key ({named})"
-    return f"{version.repeated} keys ({named}) stand in more than one row" if version.repeated else None
-
-
-def profile(rows: DataFrame, keys: list[str]) -> tuple[int, int, int]:
-    """Rows, distinct keys without nulls, keys in more than one row; one pass, which also fills the cache."""
-    known = reduce(and_, (F.col(key).isNotNull() for key in keys))
-    asked = {
-        "rows": F.coalesce(F.sum("count"), F.lit(0)),
-        "keys": F.count_if(known),
-        "repeated": F.count_if(known & (F.col("count") > 1)),
-    }
-    found = rows.groupBy(*keys).count().agg(*(column.alias(name) for name, column in asked.items())).first()
-    assert found is not None, "an aggregation without groups has one row"
-    return found["rows"], found["keys"], found["repeated"]

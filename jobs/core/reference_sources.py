@@ -27,14 +27,15 @@ class ReferenceSource(Protocol):
 
     def version(self, mark: Any, now: datetime) -> str: ...
 
-    def rows(self, mark: Any) -> DataFrame: ...
+    def rows(self, mark: Any) -> DataFrame:
+        """All columns; those that nobody selects are not read."""
 
 
 class JdbcSource:
-    """A table or view in PostgreSQL; columns are read by name, never `*` when the config names them."""
+    """A table or view in PostgreSQL."""
 
     def __init__(self, spark: SparkSession, jdbc: Jdbc, postgres: Postgres, watermark: str | None) -> None:
-        self._watermark, self._columns = watermark, list(jdbc.columns)
+        self._watermark = watermark
         self.name, self.address, self.keys = str(jdbc.table), str(postgres.url), jdbc.keys
         self._reader = spark.read.format("jdbc").options(**jdbc_options(postgres))
 
@@ -50,15 +51,14 @@ class JdbcSource:
         return now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def rows(self, mark: Any) -> DataFrame:
-        table = self._reader.option("dbtable", quoted(self.name)).load()
-        return table.select(*self.keys, *self._columns) if self._columns else table
+        return self._reader.option("dbtable", quoted(self.name)).load()
 
 
 class DeltaReferenceSource:
     """A Delta table, always read at one version."""
 
     def __init__(self, spark: SparkSession, delta: DeltaReference) -> None:
-        self._spark, self._columns = spark, list(delta.columns)
+        self._spark = spark
         self.name = self.address = str(delta.path)
         self.keys = delta.keys
 
@@ -70,5 +70,4 @@ class DeltaReferenceSource:
         return f"v{mark}"
 
     def rows(self, mark: Any) -> DataFrame:
-        table = self._spark.read.format("delta").option("versionAsOf", mark).load(self.address)
-        return table.select(*self.keys, *self._columns) if self._columns else table
+        return self._spark.read.format("delta").option("versionAsOf", mark).load(self.address)

@@ -185,6 +185,34 @@ def test_a_reference_table_is_a_step_like_any_other(case: Case, rows: Rows) -> N
     case.expect(rows, ("o1", "Ann", D("1"), D("10"), "fresh", "fresh"))
 
 
+HELD = ("c1", "Ann", "2026-01-01", "2026-01-02"), ("c1", "Ann Lee", "2026-01-02", None)
+DATED = f"{ORDER}, ordered_at TIMESTAMP"
+
+
+def test_an_order_gets_the_customer_of_its_time_and_waits_for_one_who_is_to_come(
+    case: Case, rows: Rows, table: Any, database: Any
+) -> None:
+    held = table("customer_id text, name text, since timestamptz, until timestamptz", HELD)
+    names = {"jdbc": {"table": held, "key": "customer_id", "columns": ["name"]}, "refresh": {"every": "100ms"}}
+    as_of = {**names, "valid_from": "since", "valid_to": "until"}
+    source = {"kafka": {"topic": case.orders}, "schema": DATED, "event_time": "ordered_at"}
+    waiting = {"wait_for": "1h", "parked": str(case.path / "parked")}
+    made = case.job(customer={"lookup": None, "as_of": as_of, "on_miss": "wait"}, source=source, waiting=waiting)
+    asked = [("c1", "01T23:59:59.999999"), ("c1", "02T00:00:00"), ("c1", "09T00:00:00"), ("c2", "01T00:00:00")]
+    order = {"order_id": "o", "currency": "EUR", "amount": 1}
+    for who, when in asked:
+        value = json.dumps({**order, "customer_id": who, "ordered_at": f"2026-01-{when}Z"})
+        case.broker.send(case.orders, [value.encode()])
+    report = made.run()
+    assert report.holds and report.counts == Counts(4, 3, parked=1), report
+    database.cursor().execute(f"INSERT INTO {held} VALUES ('c2', 'Bob', '2025-01-01', NULL)")
+    report = made.run()
+    assert report.holds and report.counts == Counts(4, 4), report
+    found = case.spark.read.format("delta").load(str(case.path / "sink")).select("_offset", "name")
+    expected = rows("_offset BIGINT, name STRING", (0, "Ann"), (1, "Ann Lee"), (2, "Ann Lee"), (3, "Bob"))
+    assert_df_equality(found, expected, ignore_row_order=True, ignore_nullable=True)
+
+
 def test_what_a_service_refuses_ends_the_job_in_one_sentence(case: Case) -> None:
     case.rates.replies(lambda handler, _: handler.say(403))
     case.order(("o1", "c1", "EUR", 10))

@@ -15,9 +15,10 @@ from jobs.core.decode import nullable
 from jobs.core.decode_plan import DecodeSettings
 from jobs.core.enrichment import http_service
 from jobs.core.enrichment.asking import STATE, Asking, Caller, Limits
+from jobs.core.enrichment.history import FEW, Versions
 from jobs.core.enrichment.postgres_table import postgres_table
 from jobs.core.enrichment.settings import EnrichConfig, HttpService, Lookup, PostgresTable, Step
-from jobs.core.enrichment.steps import Enriching, FromExpressions, FromLookup, FromTable
+from jobs.core.enrichment.steps import Enriching, FromExpressions, FromHistory, FromLookup, FromTable
 from jobs.core.postgres import Database, quoted
 from jobs.core.reference import ReferenceTable
 
@@ -47,7 +48,7 @@ class Chain:
     @property
     def looks_ahead(self) -> bool:
         """Whether it reads its events before it gives any, as a lookup does for its keys."""
-        return any(isinstance(step, FromLookup) for step in self._steps)
+        return any(step.looks_ahead for step in self._steps)
 
     def __call__(self, events: DataFrame) -> DataFrame:
         states: list[str] = []
@@ -68,6 +69,11 @@ def chain(spark: SparkSession, config: EnrichConfig, clock: Clock) -> Chain:
 def _step(spark: SparkSession, config: EnrichConfig, name: str, step: Step, clock: Clock) -> Enriching:
     if step.table:
         return FromTable(name, step, ReferenceTable(spark, step.table, config.postgres, clock, config.breaker))
+    if step.as_of:
+        asked = step.as_of
+        versions = Versions(asked.keys, asked.columns, asked.valid_from, asked.valid_to, asked.sequence, asked.deleted)
+        table = ReferenceTable(spark, asked, config.postgres, clock, config.breaker, versions)
+        return FromHistory(name, step, table, asked.at or str(config.source.event_time), table.count > FEW)
     if step.lookup:
         return FromLookup(name, step, _asking(spark, config, name, step.lookup), CircuitBreaker(name, config.breaker))
     return FromExpressions(name, step)

@@ -1,4 +1,4 @@
-"""What `enrich` may say: steps in their order, each a reference table, a lookup, or expressions."""
+"""What `enrich` may say: steps in their order, each a reference table, its history, a lookup, or expressions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 from jobs.core import checks
-from jobs.core.config import JobConfig, Keyed, Places, Reference, Settings
+from jobs.core.config import JobConfig, Keyed, Loaded, Places, Reference, Settings
 from jobs.core.connections import Findings
 from jobs.core.problems import Finding
 from jobs.core.schema import SchemaError, parse_ddl
@@ -101,10 +101,24 @@ class Lookup(Settings):
         return given.keys if given else []
 
 
+class AsOf(Loaded):
+    """The versions of a table that changes slowly, of which an event gets the one that held at its time.
+
+    All in SQL over the table's columns, as in `timestamp_millis(ts_ms)` and `op = 'd'`.
+    """
+
+    valid_from: Sql
+    valid_to: Sql | None = None  # without it a version holds until the next one of its key
+    sequence: Sql | None = None  # which of those that begin together is the last one
+    deleted: Sql | None = None  # whether there is no row from then on
+    at: Column | None = None  # the event's time; source.event_time where it is not said
+
+
 class Step(Settings):
-    """Exactly one of table, lookup and expressions."""
+    """Exactly one of table, as_of, lookup and expressions."""
 
     table: Reference | None = None
+    as_of: AsOf | None = None
     lookup: Lookup | None = None
     expressions: dict[Column, Sql] | None = None  # column: SQL over the columns that there are
     on: dict[Column, Column] = Field(default_factory=dict)  # event column: key column
@@ -113,7 +127,13 @@ class Step(Settings):
     default: dict[Column, Sql] = Field(default_factory=dict)  # column: SQL, where there is no row or no answer
 
     def findings(self) -> Findings:
-        return [*checks.one_of(self, "table", "lookup", "expressions"), *_keys(self), *_only_with_keys(self)]
+        kinds = ("table", "as_of", "lookup", "expressions")
+        return [*checks.one_of(self, *kinds), *_keys(self), *_only_with_keys(self)]
+
+    @property
+    def loaded(self) -> dict[str, Loaded]:
+        """Tables that are loaded as a whole, by where they stand."""
+        return {name: table for name, table in (("table", self.table), ("as_of", self.as_of)) if table}
 
     @property
     def waits(self) -> bool:
@@ -138,8 +158,8 @@ class EnrichConfig(JobConfig):
         return [*super().findings(), *_steps(self)]
 
     def read_beside(self) -> Places:
-        tables = {name: step.table.delta for name, step in self.enrich.items() if step.table}
-        return {("enrich", name, "table", "delta", "path"): table.path for name, table in tables.items() if table}
+        tables = {(name, kind): table for name, step in self.enrich.items() for kind, table in step.loaded.items()}
+        return {("enrich", *where, "delta", "path"): table.delta.path for where, table in tables.items() if table.delta}
 
     def parks(self) -> Places:
         return {("waiting", "parked"): self.waiting.parked if self.waiting else None}
@@ -163,7 +183,7 @@ def _http(given: HttpService) -> Iterator[Finding]:
 
 
 def _keys(step: Step) -> Iterator[Finding]:
-    table = step.lookup or (step.table and (step.table.jdbc or step.table.delta))
+    table = step.lookup or step.table or step.as_of
     if table:
         yield from checks.pairs(step.on, step.cast, table.keys)
 
@@ -172,18 +192,20 @@ def _only_with_keys(step: Step) -> Iterator[Finding]:
     """What says nothing beside expressions, and what leaves nobody to be in default."""
     for key in ("on", "cast", "default"):
         if step.expressions is not None and getattr(step, key):
-            yield Finding((key,), "only with table or lookup")
+            yield Finding((key,), "only with table, as_of or lookup")
     if step.expressions is not None and step.on_miss != "keep":
-        yield Finding(("on_miss",), "only with table or lookup")
+        yield Finding(("on_miss",), "only with table, as_of or lookup")
     if step.default and step.on_miss != "keep":
         yield Finding(("default",), "only with on_miss: keep")
 
 
 def _steps(config: EnrichConfig) -> Iterator[Finding]:
     for name, step in config.enrich.items():
-        asks = (step.lookup and step.lookup.postgres) or (step.table and step.table.jdbc)
+        asks = (step.lookup and step.lookup.postgres) or any(table.jdbc for table in step.loaded.values())
         if config.postgres is None and asks:
             yield Finding(("postgres",), f"required for step {name}: postgres.url and postgres.user")
+        if step.as_of and not (step.as_of.at or config.source.event_time):
+            yield Finding(("enrich", name, "as_of", "at"), "the column of an event's time, or source.event_time")
         if step.waits and config.waiting is None:
             yield Finding(("waiting",), f"required for step {name}: waiting.wait_for and waiting.parked")
     if config.waiting and not any(step.waits for step in config.enrich.values()):

@@ -2,7 +2,7 @@
 
 | state | the row |
 | --- | --- |
-| fresh | has what a table's current version says, or a service just now |
+| fresh | has what a table's current version says, of now or of then, or a service just now |
 | cached, stale | has what a service said before (`core.enrichment.asking`) |
 | default | has what the step's `default` says: there was no row, or no answer |
 | missed | has nulls: there was no row, or no answer |
@@ -24,9 +24,10 @@ from pyspark.sql.types import LongType, StringType, StructField, StructType
 
 from jobs.core import joining
 from jobs.core.breaker import CircuitBreaker
+from jobs.core.enrichment import history
 from jobs.core.enrichment.asking import AGE, DETAIL, LOOKUP, STATE, Asking
 from jobs.core.enrichment.settings import Step
-from jobs.core.errors import BreakerOpen, LookupFailed
+from jobs.core.errors import BreakerOpen, ConfigError, LookupFailed, Problem
 from jobs.core.failures import Away, words
 from jobs.core.joining import MATCHED
 from jobs.core.reasons import WAITING, Reason
@@ -41,6 +42,10 @@ class Enriching(Protocol):
     """One step of a chain."""
 
     name: str
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether it reads its events before it gives any."""
 
     def prepare(self, now: datetime) -> None:
         """Before each try at a batch: what it has found for the one before is of no account."""
@@ -62,6 +67,10 @@ class FromExpressions:
     name: str
     step: Step
 
+    @property
+    def looks_ahead(self) -> bool:
+        return False
+
     def prepare(self, now: datetime) -> None: ...
 
     def tick(self) -> None: ...
@@ -82,6 +91,10 @@ class FromTable:
     step: Step
     table: ReferenceTable
 
+    @property
+    def looks_ahead(self) -> bool:
+        return False
+
     def prepare(self, now: datetime) -> None: ...
 
     def tick(self) -> None:
@@ -91,12 +104,37 @@ class FromTable:
         return {f"reference_version.{self.name}": self.table.version}
 
     def __call__(self, events: DataFrame) -> DataFrame:
-        rows = self.table.current().drop(VERSION)
+        assert self.step.table, "it is a reference table"
+        rows = self.table.current(self.step.table.broadcast_max_rows).drop(VERSION)
+        self._check(events, rows)
+        return self._judged(events, rows, joining.matched(events, rows, self.step.on, self.step.cast))
+
+    def _check(self, events: DataFrame, rows: DataFrame) -> None:
         joining.check_types(events.schema, rows.schema, self.step.on, self.step.cast, f"enrich.{self.name}")
-        joined = joining.matched(events, rows, self.step.on, self.step.cast)
+
+    def _judged(self, events: DataFrame, rows: DataFrame, joined: DataFrame) -> DataFrame:
         state = F.when(F.col(MATCHED), "fresh").otherwise("missed")
         names = list(joining.added(events, rows, self.step.on))
         return judged(joined.withColumns({STATE: state, DETAIL: _nothing()}).drop(MATCHED), self.name, self.step, names)
+
+
+@dataclass
+class FromHistory(FromTable):
+    """Columns of the version that held at an event's time, of a history that every row of a batch sees alike."""
+
+    at: str  # the event's time
+    many: bool = False  # versions: then it pays to look first which keys a batch has
+
+    @property
+    def looks_ahead(self) -> bool:
+        return self.many
+
+    def __call__(self, events: DataFrame) -> DataFrame:
+        rows = self.table.current().drop(VERSION)
+        self._check(events, rows)
+        check_time(events.schema, self.at, self.name)
+        found = history.as_of(events, rows, self.step.on, self.step.cast, self.at, self.many)
+        return self._judged(events, rows.drop(*history.OURS), found)
 
 
 class Answers(NamedTuple):
@@ -117,6 +155,10 @@ class FromLookup:
     breaker: CircuitBreaker
     _now: float = 0.0
     _answers: Answers | None = field(default=None, repr=False)
+
+    @property
+    def looks_ahead(self) -> bool:
+        return True
 
     def prepare(self, now: datetime) -> None:
         if self._answers is not None:
@@ -188,6 +230,14 @@ class FromLookup:
         assert row is not None, "an aggregation without groups has one row"
         found, failed, why = row
         return Answers(answers, found, f"{failed} keys have no answer: {why}" if failed else None)
+
+
+def check_time(events: StructType, at: str, name: str) -> None:
+    """Raises ConfigError where there is no such time."""
+    found = events[at].dataType.simpleString() if at in events.names else "no column"
+    if found != "timestamp":
+        allowed = f"a column of type TIMESTAMP that there is before this step ({at} is {found})"
+        raise ConfigError(Problem(f"enrich.{name}.as_of.at", at, allowed, "conf"))
 
 
 def lookup_key(events: DataFrame, step: Step) -> Column:

@@ -12,11 +12,11 @@ import pytest
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.core import reference
 from jobs.core.config import Reference
 from jobs.core.connections import Breaker
 from jobs.core.errors import DependencyMissing, ReferenceStale
 from jobs.core.reference import ReferenceTable, Status
+from jobs.core.reference_rows import OneRowAKey
 from jobs.core.reference_sources import DeltaReferenceSource
 
 CUSTOMER = "customer_id STRING, segment STRING"
@@ -121,8 +121,8 @@ def test_columns_that_change_while_they_are_read_make_no_version(
     write(CUSTOMER, ("c1", "gold"))
     table = ReferenceTable(spark, settings(tmp_path), None, clock, Breaker())
     write(CUSTOMER, ("c1", "silver"))
-    whole, altered = reference.profile, "customer_id STRING, segment INT"
-    monkeypatch.setattr(reference, "profile", lambda rows, keys: (whole(rows, keys), write(altered, ("c1", 1)))[0])
+    whole, altered = OneRowAKey.profile, "customer_id STRING, segment INT"
+    monkeypatch.setattr(OneRowAKey, "profile", lambda shape, rows: (whole(shape, rows), write(altered, ("c1", 1)))[0])
     monkeypatch.setattr(DeltaReferenceSource, "rows", newest_rows)
     clock.wait(10)
     table.tick()
@@ -178,11 +178,11 @@ def test_a_table_too_large_to_broadcast_is_shuffled(
     spark: SparkSession, write: Write, clock: Clock, tmp_path: Path
 ) -> None:
     write(CUSTOMER, *((f"c{number}", "gold") for number in range(3)))
+    table = ReferenceTable(spark, settings(tmp_path), None, clock, Breaker())
     plans = []
     for limit in (3, 2):
-        table = ReferenceTable(spark, settings(tmp_path, broadcast_max_rows=limit), None, clock, Breaker())
         events = spark.range(10).selectExpr("concat('c', id) AS customer_id")
-        joined = events.join(table.current(), "customer_id", "left")
+        joined = events.join(table.current(limit), "customer_id", "left")
         plans.append(joined._jdf.queryExecution().executedPlan().toString())
     assert "BroadcastHashJoin" in plans[0]
     assert "BroadcastHashJoin" not in plans[1] and "ShuffledHashJoin" in plans[1]

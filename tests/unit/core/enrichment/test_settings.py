@@ -16,6 +16,8 @@ TABLE = {"table": "customers", "key": "customer_id", "columns": ["name"]}
 HTTP = {"url": "https://rates.example/rates/{currency}", "key": "currency", "schema": "rate DECIMAL(9,4)"}
 CUSTOMER = {"lookup": {"postgres": TABLE}, "on": {"customer_id": "customer_id"}}
 RATE = {"lookup": {"http": HTTP}, "on": {"currency": "currency"}}
+HISTORY = {"delta": {"path": "data/prices", "key": "currency", "columns": ["rate"]}, "valid_from": "since", "at": "at"}
+PRICE = {"as_of": HISTORY, "on": {"currency": "currency"}}
 SQL = {"expressions": {"euros": "amount / rate"}}
 VALID: dict[str, Any] = {
     "job": "enrichment",
@@ -60,15 +62,15 @@ def test_a_secret_header_is_masked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("step", "path", "hint"),
     [
-        ({"on": {}}, "enrich.x", "exactly one of table, lookup, expressions (none is given)"),
-        ({**CUSTOMER, "expressions": {"a": "1"}}, "enrich.x", "exactly one of table, lookup, expressions"),
+        ({"on": {}}, "enrich.x", "exactly one of table, as_of, lookup, expressions (none is given)"),
+        ({**CUSTOMER, "expressions": {"a": "1"}}, "enrich.x", "exactly one of table, as_of, lookup, expressions"),
         ({**CUSTOMER, "on": {"customer_id": "id"}}, "enrich.x.on", "each key column once: customer_id"),
         ({**CUSTOMER, "cast": {"amount": "INT"}}, "enrich.x.cast.amount", "a column of on: customer_id"),
         ({**CUSTOMER, "cast": {"customer_id": "MAP<INT, INT>"}}, "enrich.x.cast.customer_id", "a type without parts"),
         ({**CUSTOMER, "on_miss": "drop"}, "enrich.x.on_miss", "'keep', 'dead_letter' or 'wait'"),
         ({**CUSTOMER, "on_miss": "wait"}, "waiting", "required for step x: waiting.wait_for and waiting.parked"),
-        ({**SQL, "on": {"a": "b"}}, "enrich.x.on", "only with table or lookup"),
-        ({**SQL, "on_miss": "dead_letter"}, "enrich.x.on_miss", "only with table or lookup"),
+        ({**SQL, "on": {"a": "b"}}, "enrich.x.on", "only with table, as_of or lookup"),
+        ({**SQL, "on_miss": "dead_letter"}, "enrich.x.on_miss", "only with table, as_of or lookup"),
         (
             {**CUSTOMER, "default": {"name": "'-'"}, "on_miss": "dead_letter"},
             "enrich.x.default",
@@ -79,6 +81,23 @@ def test_a_secret_header_is_masked(tmp_path: Path) -> None:
             {**CUSTOMER, "lookup": {"postgres": {**TABLE, "columns": []}}},
             "enrich.x.lookup.postgres.columns",
             "at least 1",
+        ),
+        ({**PRICE, "on": {"currency": "code"}}, "enrich.x.on", "each key column once: currency"),
+        ({**PRICE, "as_of": {**HISTORY, "at": None}}, "enrich.x.as_of.at", "the column of an event's time"),
+        (
+            {**PRICE, "as_of": {**HISTORY, "delta": None}},
+            "enrich.x.as_of",
+            "exactly one of jdbc, delta (none is given)",
+        ),
+        (
+            {**PRICE, "as_of": {**HISTORY, "broadcast_max_rows": 5}},
+            "enrich.x.as_of.broadcast_max_rows",
+            "unknown key here",
+        ),
+        (
+            {**PRICE, "as_of": {**HISTORY, "max_staleness": "1s"}},
+            "enrich.x.as_of.max_staleness",
+            "at least refresh.every",
         ),
         (http(url="https://h/rates"), "enrich.x.lookup.http.url", "with each column of the key: {currency}"),
         (http(url="https://{currency}/"), "enrich.x.lookup.http.url", "with columns of the key behind the host alone"),
@@ -114,13 +133,18 @@ def test_steps_have_names_and_what_they_rely_on(tmp_path: Path) -> None:
 
 def test_its_folders_are_apart(tmp_path: Path) -> None:
     table = {"table": {"delta": {"path": "data/enriched/c", "key": "id"}}, "on": {"customer_id": "id"}}
+    price = {**PRICE, "as_of": {**HISTORY, "delta": {"path": "data/enriched/p", "key": "currency"}}}
     with pytest.raises(ConfigError) as failure:
         config(
             tmp_path,
-            {"c": table, "rate": {**RATE, "on_miss": "wait"}},
+            {"c": table, "p": price, "rate": {**RATE, "on_miss": "wait"}},
             waiting={**WAITING, "parked": "data/checkpoint/p"},
         )
-    assert sorted(problem.path for problem in failure.value.problems) == ["checkpoint", "enrich.c.table.delta.path"]
+    assert sorted(problem.path for problem in failure.value.problems) == [
+        "checkpoint",
+        "enrich.c.table.delta.path",
+        "enrich.p.as_of.delta.path",
+    ]
 
 
 @pytest.mark.parametrize(
