@@ -75,6 +75,7 @@ class MicroBatch:
     phase: Phase = untimed
     redrive: Redrive | None = None
     order: KeyOrder | None = None
+    parked: int = 0  # records since the start; those that were judged twice count twice
     _rejecting: bool = False  # whether the last batch rejected something: then the next one is kept for a second pass
     _newest: int | None = None  # event time of the batch in hand, by its first pass
 
@@ -221,6 +222,7 @@ class MicroBatch:
 
     def _entry(self, one: Try, counts: Counts, missing: int, reasons: dict[str, int]) -> Entry:
         mark, parked, late = one.mark, reasons.pop(WAITING, 0), reasons.pop(LATE, 0)
+        self.parked += parked
         fallen = sum(reasons.values()) - counts.rejected_again - counts.redriven
         whole = replace(counts, dead_letters=fallen, parked=parked, late=late)
         if not whole.balanced():

@@ -1,6 +1,6 @@
-"""Records that wait: parked as they were read, tried again after each refresh, until `wait_for` has passed.
+"""Records that wait: parked as they were read, tried again (`core.release`) until `wait_for` has passed.
 
-PARKED   key, value, headers, _topic, _partition, _offset, _timestamp, _write, parked_at       append-only
+PARKED   key, value, headers, _topic, _partition, _offset, _timestamp, detail, _write, parked_at       append-only
 SETTLED  _topic, _partition, _offset, _write, settled_at, _seq              append-only; parked minus settled waits
 A release settles, then writes the rows that now have a reference and sends the expired ones to the dead letters, and last
 comes its record in the ledger, whose number each settled row has. If it is cut short before that, the next one takes back what
@@ -40,7 +40,7 @@ class Parking:
 
     @property
     def patience(self) -> timedelta:
-        """How often to look at what waits: often enough that none waits much longer than it may."""
+        """How long not to look at what waits at most: none waits much longer than it may."""
         return self._wait_for / 4
 
     def park(self, rows: DataFrame, mark: Mark, now: datetime, again: DataFrame | None = None) -> None:
@@ -70,7 +70,8 @@ class Parking:
         """Outcomes that wait no longer, with their reason: those that the sink refuses, and those that waited too long."""
         late = F.col("parked_at") <= F.lit(now - self._wait_for)
         is_refused = F.col("_reason") == Reason.SINK_REJECTED.value
-        expired = {"_reason": F.lit(Reason.NO_REFERENCE.value), "_detail": F.lit("wait_for has passed")}
+        waited = F.concat_ws(": ", F.lit("wait_for has passed"), "_detail")
+        expired = {"_reason": F.lit(Reason.NO_REFERENCE.value), "_detail": waited}
         told = {name: F.when(is_refused, F.col(name)).otherwise(said) for name, said in expired.items()}
         return outcome.filter(is_refused | (F.col("_reason").isNotNull() & late)).withColumns(told)
 
@@ -82,4 +83,5 @@ def _parked(rows: DataFrame) -> DataFrame:
         F.col("_headers").alias("headers"),
         *COORDINATES,
         "_timestamp",
+        F.col("_detail").alias("detail"),
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import reduce
 
 from pyspark.sql import DataFrame
@@ -18,14 +19,26 @@ from jobs.core.pending import IDENTITY, WRITE
 from jobs.core.sinks import Mark
 from jobs.core.sources import COORDINATES
 
+FIRST = timedelta(seconds=1)  # the shortest pause
+
+
+@dataclass(frozen=True)
+class Tried:
+    """When what waits was tried last, with what, after how many had been parked, and when to try again all the same."""
+
+    at: datetime
+    note: dict[str, str]
+    parked: int
+    pause: timedelta
+
 
 class Release:
-    """Tries parked records again after each refresh, and now and then for the sake of those that expire."""
+    """Tries parked records again: after each refresh, and with pauses that double while nothing comes of it."""
 
     def __init__(self, batch: MicroBatch, parking: Parking) -> None:
         self._batch, self._parking = batch, parking
         self._in_doubt = True  # the first release of a run may follow one that was cut short
-        self._tried: tuple[datetime, dict[str, str]] | None = None
+        self._tried: Tried | None = None
 
     def reopen(self) -> None:
         """Takes back what a release settled that was cut short. Has to come before anything else is written."""
@@ -37,28 +50,37 @@ class Release:
             return
         if self._in_doubt:
             self.reopen()
-        now, note = self._batch.clock(), self._batch.note()
-        waiting = self._parking.waiting()
-        if waiting is not None:
-            self._try(waiting, now)
-        self._tried = (now, note)
+        now, note, parked = self._batch.clock(), self._batch.note(), self._batch.parked
+        waiting, before = self._parking.waiting(), self._batch.ledger.next
+        waits = waiting is not None and self._try(waiting, now)
+        moved = self._batch.ledger.next != before
+        self._tried = Tried(now, note, parked, self._pause(moved) if waits else self._parking.patience)
+
+    def _pause(self, moved: bool) -> timedelta:
+        """Until what waits is tried again."""
+        again = FIRST if moved or self._tried is None else 2 * self._tried.pause
+        return min(again, self._parking.patience)
 
     def _due(self) -> bool:
-        """At the start, after a refresh, and four times within `wait_for`."""
-        if self._tried is None:
+        """At the start, after a refresh, when the pause is over, and soon after more was parked."""
+        last = self._tried
+        if last is None or last.note != self._batch.note():
             return True
-        when, note = self._tried
-        return note != self._batch.note() or self._batch.clock() - when >= self._parking.patience
+        pause = last.pause if last.parked == self._batch.parked else FIRST
+        return self._batch.clock() - last.at >= pause
 
-    def _try(self, waiting: DataFrame, now: datetime) -> None:
+    def _try(self, waiting: DataFrame, now: datetime) -> bool:
+        """Whether anything waited."""
         kept = waiting.persist()
         try:
-            if kept.count():
+            waits = kept.count() > 0
+            if waits:
                 self._release(kept, now)
             self._parking.remember_oldest(kept)
         finally:
             kept.unpersist()
         self._in_doubt = False
+        return waits
 
     def _release(self, waiting: DataFrame, now: datetime) -> None:
         """What is left of it once the sink has said which rows it refuses."""

@@ -23,7 +23,7 @@ HELD = "_topic STRING, _partition INT, _offset BIGINT"
 
 
 def missed(offset: int) -> tuple[Any, ...]:
-    return ("t", 0, offset, NOON, "WAITING", None, b"k", b"\xff", [("h", b"\x00")])
+    return ("t", 0, offset, NOON, "WAITING", "why", b"k", b"\xff", [("h", b"\x00")])
 
 
 def waiting(parking: Parking) -> list[int]:
@@ -63,8 +63,8 @@ def test_a_record_is_parked_byte_for_byte(parking: Parking, rows: Rows) -> None:
     parking.park(rows(REJECTED, missed(1)), MARK, NOON)
     found = parking.waiting()
     assert found is not None
-    row = found.select("key", "value", "headers").collect()[0].asDict(recursive=True)
-    assert row == {"key": b"k", "value": b"\xff", "headers": [{"key": "h", "value": b"\x00"}]}
+    row = found.select("key", "value", "headers", "detail").collect()[0].asDict(recursive=True)
+    assert row == {"key": b"k", "value": b"\xff", "headers": [{"key": "h", "value": b"\x00"}], "detail": "why"}
 
 
 def test_of_a_batch_in_doubt_waits_what_its_last_attempt_has_parked(parking: Parking, rows: Rows) -> None:
@@ -83,9 +83,13 @@ def test_only_what_waited_long_enough_expires(parking: Parking, rows: Rows) -> N
         (1, "WAITING", None, NOON),
         (2, "WAITING", None, NOON + timedelta(minutes=1)),
         (3, None, None, NOON),
+        (4, "WAITING", "rate: no row", NOON),
     )
     found = parking.expire(outcome, NOON + timedelta(hours=1)).drop("parked_at").collect()
-    assert [tuple(row) for row in found] == [(1, "NO_REFERENCE", "wait_for has passed")]
+    assert [tuple(row) for row in found] == [
+        (1, "NO_REFERENCE", "wait_for has passed"),
+        (4, "NO_REFERENCE", "wait_for has passed: rate: no row"),
+    ]
 
 
 def test_older_than_the_oldest_that_waits_is_not_read_again(parking: Parking, rows: Rows) -> None:
