@@ -1,13 +1,15 @@
-"""Enrich a stream, step by step (table join, lookup by key, expressions).
+"""Enrich a stream, step by step (table join, temporal join, lookup by key, expressions).
 
 In         source        one record an event, decoded by source.schema
-           enrich        steps in their order: a reference table, a lookup in a service, or SQL over the columns before it
+           enrich        steps in their order: a reference table, the version of a table that held at the event's time, a
+                         lookup in a service, or SQL over the columns before it
 Out        sink          stream columns, each step's columns, _enrichment (step: fresh, cached, stale, default, missed),
                          _topic, _partition, _offset; a column whose name there is already is called ref_<name>
 Rejected   dead_letters  key, value and headers byte for byte, coordinates, reason; NO_REFERENCE and NO_ANSWER as each step
                          says, or they wait (waiting.parked) and are tried again until waiting.wait_for
 Delivery   as the table join: exactly once into Delta, Parquet and PostgreSQL, at least once into Kafka, by event id
-Staleness  a lookup's answer is at most cache.ttl old, or cache.max_stale while its service does not answer
+Staleness  a lookup's answer is at most cache.ttl old, or cache.max_stale while its service does not answer; a
+           version that comes after the events of its time leaves their rows, or has them written again, as on_late says
 Choose     what an event needs is too large to broadcast, or has to be asked for; else the table join
 Run        spark-submit jobs/stream_enrichment.py --env local
 """
@@ -19,6 +21,7 @@ from pyspark.sql import SparkSession
 from jobs.core import runner, stream
 from jobs.core.clock import utc_now
 from jobs.core.enrichment.chain import chain
+from jobs.core.enrichment.corrections import corrections
 from jobs.core.enrichment.settings import EnrichConfig
 from jobs.core.running import Running
 
@@ -39,6 +42,7 @@ def start(spark: SparkSession, config: Config) -> Running:
         wait=stream.wait(config.parked, waiting.wait_for if waiting else None),
         prepare=steps.prepare,
         looks_ahead=steps.looks_ahead,
+        beside=lambda batch, records: corrections(spark, config, batch, steps, records),
     )
 
 

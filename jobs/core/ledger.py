@@ -1,7 +1,7 @@
 """The ledger: one small record a batch beside the sink, written last, so that a sink knows what it holds.
 
-LEDGER  seq, kind (batch, release, recovery or takeover), job, query_id, batch_id, start, end (offsets as JSON), counts,
-        reasons, note, written_at. The counts of a batch sum to the records it read.
+LEDGER  seq, kind (batch, release, recovery, takeover or correction), job, query_id, batch_id, start, end (offsets as JSON),
+        counts, reasons, note, written_at. The counts of a batch sum to the records it read.
 A record is one JSON file, written under its final name in one step; a hundred of them are folded into one segment, so
 that listing and reading stay cheap. `read` gives a DataFrame. A sink in PostgreSQL has its ledger there (`ledger_postgres`).
 """
@@ -27,7 +27,7 @@ LEDGER = """
     reasons MAP<STRING, BIGINT>, note MAP<STRING, STRING>, written_at STRING
 """
 SEGMENT = 100
-BATCH, RELEASE, RECOVERY, TAKEOVER = "batch", "release", "recovery", "takeover"
+BATCH, RELEASE, RECOVERY, TAKEOVER, CORRECTION = "batch", "release", "recovery", "takeover", "correction"
 CONTINUED = (BATCH, RECOVERY)  # kinds of records that a checkpoint has to continue
 WRITTEN = (BATCH, RELEASE)  # kinds of records that come with rows
 

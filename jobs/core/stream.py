@@ -14,6 +14,7 @@ from threading import Event
 from typing import Any
 
 from pyspark.sql import SparkSession
+from pyspark.sql.types import StructType
 
 from jobs.core import classify, continuity, dead_letters, doubt, lateness, recovery, sources
 from jobs.core import lease as leases
@@ -46,8 +47,13 @@ from jobs.core.values import Duration
 from jobs.core.watch import Watch
 
 Note = Callable[[], dict[str, str]]
+Beside = Callable[[MicroBatch, StructType], Sequence[Tick]]  # given the schema of what the source brings
 SINK, DEAD_LETTERS = "sink", "dead_letters"
 CALLED = {"write": SINK, "ledger": SINK, "dead_letters": DEAD_LETTERS}  # phase of a batch: which dependency it calls
+
+
+def nothing_beside(batch: MicroBatch, records: StructType) -> Sequence[Tick]:
+    return []
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ class Given:
     dropped: Dropped
     make: Callable[[], None]
     looks_ahead: bool
+    beside: Beside
 
 
 def start(
@@ -79,14 +86,16 @@ def start(
     dropped: Dropped = "filtered",
     make: Callable[[], None] = lambda: None,
     looks_ahead: bool = False,
+    beside: Beside = nothing_beside,
 ) -> Running:
     """Starts the job, under its lease; `make` comes before anything of the sink is looked at.
 
-    A transform that `looks_ahead` reads its events before it gives any.
+    A transform that `looks_ahead` reads its events before it gives any. What is done `beside` batches calls what they call, and
+    waits for it as they do.
 
     Raises DependencyMissing, LeaseHeld, CheckpointDamaged, LedgerMismatch, SourceLost, ConfigError before any row is written.
     """
-    given = Given(transform, ticks, note, clock, wait, reference, prepare, dropped, make, looks_ahead)
+    given = Given(transform, ticks, note, clock, wait, reference, prepare, dropped, make, looks_ahead, beside)
     with naming(_places(config, wait)):
         keep_private(spark, _places(config, wait))
         lease = leases.take(register(spark, config), config.job, this(clock()), config.lease)
@@ -127,7 +136,8 @@ def _start(spark: SparkSession, config: JobConfig, given: Given, lease: Lease) -
     writer = stream.writeStream.queryName(config.job).option("checkpointLocation", checkpoint.path)
     ticks = [lease.check, *given.ticks, due.tick]
     named = namer(source.check, [checkpoint.path, *_places(config, given.wait)])
-    running = Running(batch, lease, guard, watch, ticks, [release.tick for release in releases], checks, named)
+    beside = [*(release.tick for release in releases), *given.beside(batch, stream.schema)]
+    running = Running(batch, lease, guard, watch, ticks, beside, checks, named)
     return running.begin(writer.trigger(**_trigger(config.trigger)))
 
 

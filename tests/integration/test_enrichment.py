@@ -17,6 +17,7 @@ from jobs.core.errors import LookupFailed
 from jobs.core.ledger import Counts
 
 ORDER = "order_id STRING, customer_id STRING, currency STRING, amount DECIMAL(10,2)"
+DATED = f"{ORDER}, ordered_at TIMESTAMP"
 ENRICHED = "order_id STRING, name STRING, rate DECIMAL(9,4), euros DECIMAL(10,2), customer STRING, rated STRING"
 Rows = Callable[..., DataFrame]
 
@@ -36,6 +37,9 @@ def rates() -> Iterator[Server]:
     server.stop()
 
 
+EUROS = {"expressions": {"euros": "CAST(amount / rate AS DECIMAL(10,2))"}}
+
+
 class Case:
     """Topics, a table of customers, and steps over them."""
 
@@ -46,7 +50,9 @@ class Case:
         self.customers = table("customer_id text PRIMARY KEY, name text", [("c1", "Ann"), ("c2", "Bob")])
         self.spark, self.rates, self._made = spark, rates, enrichment
 
-    def job(self, customer: Any = None, rate: Any = None, lookup: Any = None, **more: Any) -> Any:
+    def job(
+        self, customer: Any = None, rate: Any = None, lookup: Any = None, converted: Any = None, **more: Any
+    ) -> Any:
         http = {"url": f"{self.rates.url}/rates/{{currency}}", "key": "currency", "schema": RATE}
         steps = {
             "customer": {
@@ -59,7 +65,7 @@ class Case:
                 "on": {"currency": "currency"},
                 **(rate or {}),
             },
-            "converted": {"expressions": {"euros": "CAST(amount / rate AS DECIMAL(10,2))"}},
+            "converted": converted or EUROS,
         }
         settings = {
             "job": "enrichment",
@@ -76,6 +82,17 @@ class Case:
     def order(self, *orders: tuple[str, str | None, str | None, int]) -> None:
         names = ("order_id", "customer_id", "currency", "amount")
         self.broker.send(self.orders, [json.dumps(dict(zip(names, order))).encode() for order in orders])
+
+    def dated(self) -> dict[str, Any]:
+        """A source of orders that have a time."""
+        return {"kafka": {"topic": self.orders}, "schema": DATED, "event_time": "ordered_at"}
+
+    def order_at(self, *asked: tuple[str, str]) -> None:
+        """Orders by customer, at a day and time of January."""
+        order = {"order_id": "o", "currency": "EUR", "amount": 1}
+        values = [{**order, "customer_id": who, "ordered_at": f"2026-01-{when}Z"} for who, when in asked]
+        for value in values:
+            self.broker.send(self.orders, [json.dumps(value).encode()])
 
     def expect(self, rows: Rows, *expected: tuple[Any, ...]) -> None:
         """ENRICHED: the last two say what became of the steps."""
@@ -185,24 +202,22 @@ def test_a_reference_table_is_a_step_like_any_other(case: Case, rows: Rows) -> N
     case.expect(rows, ("o1", "Ann", D("1"), D("10"), "fresh", "fresh"))
 
 
+def names_of(held: str) -> dict[str, Any]:
+    table = {"table": held, "key": "customer_id", "columns": ["name"]}
+    return {"jdbc": table, "refresh": {"every": "100ms"}, "valid_from": "since"}
+
+
 HELD = ("c1", "Ann", "2026-01-01", "2026-01-02"), ("c1", "Ann Lee", "2026-01-02", None)
-DATED = f"{ORDER}, ordered_at TIMESTAMP"
 
 
 def test_an_order_gets_the_customer_of_its_time_and_waits_for_one_who_is_to_come(
     case: Case, rows: Rows, table: Any, database: Any
 ) -> None:
     held = table("customer_id text, name text, since timestamptz, until timestamptz", HELD)
-    names = {"jdbc": {"table": held, "key": "customer_id", "columns": ["name"]}, "refresh": {"every": "100ms"}}
-    as_of = {**names, "valid_from": "since", "valid_to": "until"}
-    source = {"kafka": {"topic": case.orders}, "schema": DATED, "event_time": "ordered_at"}
+    as_of = {**names_of(held), "valid_to": "until"}
     waiting = {"wait_for": "1h", "parked": str(case.path / "parked")}
-    made = case.job(customer={"lookup": None, "as_of": as_of, "on_miss": "wait"}, source=source, waiting=waiting)
-    asked = [("c1", "01T23:59:59.999999"), ("c1", "02T00:00:00"), ("c1", "09T00:00:00"), ("c2", "01T00:00:00")]
-    order = {"order_id": "o", "currency": "EUR", "amount": 1}
-    for who, when in asked:
-        value = json.dumps({**order, "customer_id": who, "ordered_at": f"2026-01-{when}Z"})
-        case.broker.send(case.orders, [value.encode()])
+    made = case.job(customer={"lookup": None, "as_of": as_of, "on_miss": "wait"}, source=case.dated(), waiting=waiting)
+    case.order_at(("c1", "01T23:59:59.999999"), ("c1", "02T00:00:00"), ("c1", "09T00:00:00"), ("c2", "01T00:00:00"))
     report = made.run()
     assert report.holds and report.counts == Counts(4, 3, parked=1), report
     database.cursor().execute(f"INSERT INTO {held} VALUES ('c2', 'Bob', '2025-01-01', NULL)")
@@ -211,6 +226,40 @@ def test_an_order_gets_the_customer_of_its_time_and_waits_for_one_who_is_to_come
     found = case.spark.read.format("delta").load(str(case.path / "sink")).select("_offset", "name")
     expected = rows("_offset BIGINT, name STRING", (0, "Ann"), (1, "Ann Lee"), (2, "Ann Lee"), (3, "Bob"))
     assert_df_equality(found, expected, ignore_row_order=True, ignore_nullable=True)
+
+
+def test_a_row_is_written_again_once_after_a_version_that_came_late(
+    case: Case, rows: Rows, table: Any, database: Any
+) -> None:
+    held = table("customer_id text, name text, since timestamptz", [("c1", "Ann", "2026-01-01")])
+    as_of = {**names_of(held), "on_late": "re_emit"}
+    shout = {"expressions": {"shouted": "upper(name)"}}
+    made = case.job(
+        customer={"lookup": None, "as_of": as_of},
+        converted=shout,
+        source=case.dated(),
+        corrections={"within": "3650d"},
+    )
+    case.order_at(("c1", "02T00:00:00"), ("c1", "05T00:00:00"), ("c2", "05T00:00:00"))
+    report = made.run()
+    assert report.holds and report.counts == Counts(3, 3), report
+    database.cursor().execute(f"INSERT INTO {held} VALUES ('c1', 'Ann Lee', '2026-01-04'), ('c2', 'Bob', '2026-01-06')")
+    case.order_at(("c1", "06T00:00:00"))
+    for _ in range(2):
+        report = made.run()
+        assert report.holds and report.counts == Counts(4, 4), report
+        found = case.spark.read.format("delta").load(str(case.path / "sink"))
+        shown = found.selectExpr("_offset", "name", "shouted", "_enrichment['customer'] AS state", "_revision")
+        expected = [(0, "Ann", "ANN", "fresh", 0), (1, "Ann", "ANN", "fresh", 0), (1, "Ann Lee", "ANN LEE", "fresh", 1)]
+        more = [(2, None, None, "missed", 0), (3, "Ann Lee", "ANN LEE", "fresh", 0)]
+        schema = "_offset BIGINT, name STRING, shouted STRING, state STRING, _revision INT"
+        assert_df_equality(shown, rows(schema, *expected, *more), ignore_row_order=True, ignore_nullable=True)
+    database.cursor().execute(f"DELETE FROM {held} WHERE since = '2026-01-04'")
+    assert made.run().holds
+    again = case.spark.read.format("delta").load(str(case.path / "sink")).where("_revision > 0")
+    expected_again = rows("_offset BIGINT, name STRING, _revision INT", (1, "Ann Lee", 1), (1, "Ann", 2), (3, "Ann", 1))
+    shown = again.select("_offset", "name", "_revision")
+    assert_df_equality(shown, expected_again, ignore_row_order=True, ignore_nullable=True)
 
 
 def test_what_a_service_refuses_ends_the_job_in_one_sentence(case: Case) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -21,17 +22,27 @@ from jobs.core.enrichment.settings import EnrichConfig, HttpService, Lookup, Pos
 from jobs.core.enrichment.steps import Enriching, FromExpressions, FromHistory, FromLookup, FromTable
 from jobs.core.postgres import Database, quoted
 from jobs.core.reference import ReferenceTable
+from jobs.core.sinks.tables import REVISION
 
 ENRICHMENT = (
     "_enrichment"  # MAP<STRING, STRING>: step -> fresh, cached, stale, default, missed; expressions are not in it
 )
 
 
+class Late(NamedTuple):
+    """A step whose history may be corrected, and the columns that it adds."""
+
+    step: FromHistory
+    names: list[str]
+
+
 class Chain:
-    """DECODED -> DECODED with the columns of all steps, and ENRICHMENT."""
+    """DECODED -> DECODED with the columns of all steps, and ENRICHMENT; where rows are corrected, REVISION, too."""
 
     def __init__(self, steps: Sequence[Enriching]) -> None:
         self._steps = steps
+        histories = [(number, step) for number, step in enumerate(steps) if isinstance(step, FromHistory)]
+        self._late = [(number, step) for number, step in histories if step.step.corrects]
 
     def prepare(self, now: datetime) -> None:
         for step in self._steps:
@@ -51,14 +62,44 @@ class Chain:
         return any(step.looks_ahead for step in self._steps)
 
     def __call__(self, events: DataFrame) -> DataFrame:
+        done = self.enriched(events)
+        return done.withColumn(REVISION, F.lit(0)) if self.corrects else done
+
+    def enriched(self, events: DataFrame, first: int = 0) -> DataFrame:
+        """By the steps from a number on."""
         states: list[str] = []
-        for number, step in enumerate(self._steps):
+        for number, step in enumerate(self._steps[first:]):
             states.append(f"{STATE}_{number}")
             events = step(events).withColumnRenamed(STATE, states[-1])
-        named = zip((step.name for step in self._steps), states)
+        named = zip((step.name for step in self._steps[first:]), states)
         pairs = [F.struct(F.lit(name).alias("step"), F.col(state).alias("state")) for name, state in named]
         told = F.filter(F.array(*pairs), lambda pair: pair["state"].isNotNull())
         return events.withColumn(ENRICHMENT, F.map_from_entries(told)).drop(*states)
+
+    def columns(self, events: DataFrame) -> list[list[str]]:
+        """DECODED -> the columns that there are before each step, and after the last."""
+        found = [events.columns]
+        for step in self._steps:
+            events = step(events).drop(STATE)
+            found.append(events.columns)
+        return found
+
+    @property
+    def corrects(self) -> bool:
+        """Whether rows are written again after a version that came late."""
+        return bool(self._late)
+
+    @property
+    def first_late(self) -> int:
+        """Number of the first step that corrects."""
+        return self._late[0][0]
+
+    def late(self, columns: Sequence[Sequence[str]]) -> list[Late]:
+        """The steps that correct; `columns` are as the method of this name gives them."""
+        return [
+            Late(step, [name for name in columns[number + 1] if name not in columns[number]])
+            for number, step in self._late
+        ]
 
 
 def chain(spark: SparkSession, config: EnrichConfig, clock: Clock) -> Chain:

@@ -13,7 +13,7 @@ from jobs.core import checks
 from jobs.core.config import JobConfig, Keyed, Loaded, Places, Reference, Settings
 from jobs.core.connections import Findings
 from jobs.core.problems import Finding
-from jobs.core.schema import SchemaError, parse_ddl
+from jobs.core.schema import SchemaError, column_names, parse_ddl
 from jobs.core.values import (
     Bytes,
     Column,
@@ -112,6 +112,7 @@ class AsOf(Loaded):
     sequence: Sql | None = None  # which of those that begin together is the last one
     deleted: Sql | None = None  # whether there is no row from then on
     at: Column | None = None  # the event's time; source.event_time where it is not said
+    on_late: Literal["keep", "re_emit"] = "keep"  # rows that were written before a version that is for their time came
 
 
 class Step(Settings):
@@ -136,6 +137,11 @@ class Step(Settings):
         return {name: table for name, table in (("table", self.table), ("as_of", self.as_of)) if table}
 
     @property
+    def corrects(self) -> bool:
+        """Whether rows are written again after a version that came late."""
+        return self.as_of is not None and self.as_of.on_late == "re_emit"
+
+    @property
     def waits(self) -> bool:
         """Whether any of its events may wait."""
         return "wait" in (self.on_miss, self.lookup.on_failure if self.lookup else None)
@@ -148,14 +154,21 @@ class Waiting(Settings):
     parked: DataPath
 
 
+class Corrections(Settings):
+    """How old events may be whose rows are written again."""
+
+    within: Duration
+
+
 class EnrichConfig(JobConfig):
     """A job that enriches its events, step by step."""
 
     enrich: dict[Name, Step] = Field(min_length=1)  # by name, in the order in which they are applied
     waiting: Waiting | None = None
+    corrections: Corrections | None = None
 
     def findings(self) -> Findings:
-        return [*super().findings(), *_steps(self)]
+        return [*super().findings(), *_steps(self), *_corrections(self)]
 
     def read_beside(self) -> Places:
         tables = {(name, kind): table for name, step in self.enrich.items() for kind, table in step.loaded.items()}
@@ -212,3 +225,20 @@ def _steps(config: EnrichConfig) -> Iterator[Finding]:
         yield Finding(("waiting",), "only where a step says wait")
     if config.waiting and config.dead_letters and config.dead_letters.key_order:
         yield Finding(("waiting",), "not with dead_letters.key_order: no record waits apart")
+
+
+def _corrections(config: EnrichConfig) -> Iterator[Finding]:
+    """Rows are found in a Delta table, with the event's own columns as they came."""
+    correcting = [name for name, step in config.enrich.items() if step.corrects]
+    for name in correcting:
+        if config.corrections is None:
+            yield Finding(("corrections",), f"required for step {name}: corrections.within")
+        if config.sink.delta is None:
+            yield Finding(("enrich", name, "as_of", "on_late"), "keep: rows are written again in a Delta table alone")
+    if config.corrections and not correcting:
+        yield Finding(("corrections",), "only where a step says on_late: re_emit")
+    own = checks.columns(config.source) if correcting else None
+    for name, step in config.enrich.items() if own else ():
+        for column in set(step.expressions or {}) & set(column_names(own or ())):
+            why = "another name: a column of the source has to stay as it came, for on_late: re_emit"
+            yield Finding(("enrich", name, "expressions", column), why)

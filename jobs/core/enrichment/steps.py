@@ -130,11 +130,16 @@ class FromHistory(FromTable):
         return self.many
 
     def __call__(self, events: DataFrame) -> DataFrame:
-        rows = self.table.current().drop(VERSION)
-        self._check(events, rows)
+        self._check(events, self._rows())
         check_time(events.schema, self.at, self.name)
-        found = history.as_of(events, rows, self.step.on, self.step.cast, self.at, self.many)
-        return self._judged(events, rows.drop(*history.OURS), found)
+        return self._judged(events, self._rows().drop(*history.OURS), self.found(events))
+
+    def found(self, events: DataFrame) -> DataFrame:
+        """DECODED -> DECODED with the history's columns and MATCHED."""
+        return history.as_of(events, self._rows(), self.step.on, self.step.cast, self.at, self.many)
+
+    def _rows(self) -> DataFrame:
+        return self.table.current().drop(VERSION)
 
 
 class Answers(NamedTuple):

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from jobs.core.files import Folder
 from jobs.core.lease import Lease
 from jobs.core.sinks import Mark, Refusal, commits, invariants
 from jobs.core.sources import COORDINATES
+
+REVISION = "_revision"  # of a record that may be written again, corrected: from 0 on, and the greatest one holds
 
 
 class DeltaTableSink:
@@ -31,7 +34,11 @@ class DeltaTableSink:
         return self.rows().select(*COORDINATES) if self.exists() else None
 
     def records(self) -> DataFrame | None:
-        return self.held()
+        """Without corrections."""
+        if not self.exists():
+            return None
+        rows = self.rows()
+        return (rows.filter(F.col(REVISION) == 0) if REVISION in rows.columns else rows).select(*COORDINATES)
 
     def refused(self, rows: DataFrame, mark: Mark, most: int) -> list[Refusal]:
         """By the constraints that the table has, in one pass."""

@@ -131,6 +131,19 @@ def test_steps_have_names_and_what_they_rely_on(tmp_path: Path) -> None:
         config(tmp_path, {"a b": RATE})
 
 
+def test_rows_are_corrected_in_a_delta_table_with_the_events_own_columns(tmp_path: Path) -> None:
+    steps = {"price": {**PRICE, "as_of": {**HISTORY, "on_late": "re_emit"}}, "cut": {"expressions": {"amount": "1"}}}
+    with pytest.raises(ConfigError) as failure:
+        config(tmp_path, steps, sink={"kafka": {"topic": "out"}})
+    assert {problem.path: problem.allowed.split(":")[0] for problem in failure.value.problems} == {
+        "corrections": "required for step price",
+        "enrich.price.as_of.on_late": "keep",
+        "enrich.cut.expressions.amount": "another name",
+    }
+    with pytest.raises(ConfigError, match="corrections.*only where a step says on_late: re_emit"):
+        config(tmp_path, {"price": PRICE}, corrections={"within": "1d"})
+
+
 def test_its_folders_are_apart(tmp_path: Path) -> None:
     table = {"table": {"delta": {"path": "data/enriched/c", "key": "id"}}, "on": {"customer_id": "id"}}
     price = {**PRICE, "as_of": {**HISTORY, "delta": {"path": "data/enriched/p", "key": "currency"}}}

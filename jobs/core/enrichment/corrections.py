@@ -1,0 +1,127 @@
+"""Rows that are written again, as a version of a history came after the events that it was for.
+
+After each newer version of a history, and at the start, what the sink holds of events that are not older than `within` is
+compared with what the history says now. Where a column of it differs, the step is done again, and those after it, and the row
+is appended once more with the next `_revision`: the first one has 0, the greatest one of a record holds. What was appended
+already says what the history says, so after a kill at whatever point nothing is written twice. A row that its steps would now
+reject stays as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from jobs.core import classify
+from jobs.core.batch import MicroBatch
+from jobs.core.enrichment.chain import ENRICHMENT, Chain, Late
+from jobs.core.enrichment.settings import EnrichConfig
+from jobs.core.joining import MATCHED
+from jobs.core.ledger import CORRECTION, NOWHERE, Counts, Entry
+from jobs.core.running import Tick
+from jobs.core.sinks import Mark
+from jobs.core.sinks.tables import REVISION, DeltaTableSink
+from jobs.core.sources import COORDINATES
+
+ROW, TOLD, LAST, DIFFERS = "_row", "_told", "_last", "_differs"
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Corrections:
+    """Of one job's Delta table; due between batches."""
+
+    batch: MicroBatch
+    chain: Chain
+    sink: DeltaTableSink
+    records: StructType  # of the source
+    within: timedelta
+    _seen: dict[str, str] | None = None
+
+    def tick(self) -> None:
+        """May be called again after a failure."""
+        versions = self.chain.note()
+        if self.batch.in_doubt or versions == self._seen:
+            return
+        if self.sink.exists():
+            self._correct(self.batch.clock(), versions)
+        self._seen = versions
+
+    def _correct(self, now: datetime, versions: dict[str, str]) -> None:
+        columns = self._columns(now)
+        affected = outdated(latest(self.sink.rows()), self.chain.late(columns), now - self.within).persist()
+        try:
+            if count := affected.count():
+                mark = self._mark()
+                self.batch.outlets.good.append(classify.good(self._again(affected, columns, now)), mark)
+                self.batch.ledger.append(_entry(mark, now, {**versions, "corrected": str(count)}))
+                log.info("%d rows corrected", count)
+        finally:
+            affected.unpersist()
+
+    def _columns(self, now: datetime) -> list[list[str]]:
+        """Before each step."""
+        spark: SparkSession = self.sink.rows().sparkSession
+        self.chain.prepare(now)
+        return self.chain.columns(self.batch.decode(spark.createDataFrame([], self.records), now, True))
+
+    def _again(self, affected: DataFrame, columns: list[list[str]], now: datetime) -> DataFrame:
+        """Rows of the sink -> DECODED, the first step that corrects done again, and those after it."""
+        self.chain.prepare(now)
+        first = self.chain.first_late
+        own = [name for name in columns[first] if name in affected.columns]
+        nothing = {name: F.lit(None).cast("string") for name in classify.REJECTION}
+        events = affected.select(*own, F.col(ENRICHMENT).alias(TOLD), F.col(REVISION).alias(LAST)).withColumns(nothing)
+        done = self.chain.enriched(events, first)
+        kept = F.map_filter(TOLD, lambda step, _: ~F.array_contains(F.map_keys(ENRICHMENT), step))
+        return done.withColumns({ENRICHMENT: F.map_concat(kept, ENRICHMENT), REVISION: F.col(LAST) + 1}).drop(
+            TOLD, LAST
+        )
+
+    def _mark(self) -> Mark:
+        last = self.batch.ledger.last_batch
+        query_id = str(self.batch.checkpoint.query_id())
+        return Mark(self.batch.job, query_id, last.batch_id if last else -1, CORRECTION, CORRECTION)
+
+
+def corrections(
+    spark: SparkSession, config: EnrichConfig, batch: MicroBatch, steps: Chain, records: StructType
+) -> list[Tick]:
+    """As the config says: none, or one."""
+    if config.corrections is None:
+        return []
+    assert config.sink.delta, "the config has a Delta table where rows are corrected"
+    sink = DeltaTableSink(spark, str(config.sink.delta.path))
+    return [Corrections(batch, steps, sink, records, timedelta(milliseconds=config.corrections.within.ms)).tick]
+
+
+def latest(rows: DataFrame) -> DataFrame:
+    """Of each record the row with the greatest revision; costs little while few have more than one."""
+    revised = rows.filter(F.col(REVISION) > 0).groupBy(*COORDINATES).agg(F.max(REVISION).alias(LAST))
+    joined = rows.join(F.broadcast(revised), COORDINATES, "left")
+    return joined.filter(F.col(REVISION) == F.coalesce(LAST, F.lit(0))).select(*rows.columns)
+
+
+def outdated(rows: DataFrame, steps: Sequence[Late], since: datetime) -> DataFrame:
+    """Of rows as the sink has them, those of events since then for which a history now says something else."""
+    recent = reduce(or_, (F.col(late.step.at) >= F.lit(since) for late in steps))
+    found = rows.filter(recent).withColumns({ROW: F.struct(*rows.columns), "_reason": F.lit(None).cast("string")})
+    flags = []
+    for number, late in enumerate(steps):
+        now, then = (F.struct(*(F.col(f"{place}{name}") for name in late.names)) for place in ("", f"{ROW}."))
+        flags.append(f"{DIFFERS}_{number}")
+        found = late.step.found(found.drop(*late.names)).withColumn(flags[-1], ~F.equal_null(now, then)).drop(MATCHED)
+    return found.filter(reduce(or_, map(F.col, flags))).select(f"{ROW}.*")
+
+
+def _entry(mark: Mark, now: datetime, note: dict[str, str]) -> Entry:
+    place = (mark.job, mark.query_id, mark.batch_id, NOWHERE, NOWHERE)
+    return Entry(CORRECTION, *place, Counts(), now.isoformat(), {}, note)

@@ -1,0 +1,63 @@
+"""Which rows of a sink a history now says something else about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from chispa import assert_df_equality
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.core.enrichment.chain import Late
+from jobs.core.enrichment.corrections import latest, outdated
+from jobs.core.enrichment.history import Versions
+from jobs.core.enrichment.settings import Step
+from jobs.core.enrichment.steps import FromHistory
+
+Rows = Callable[..., DataFrame]
+ROW = "product STRING, at TIMESTAMP, price INT, _topic STRING, _partition INT, _offset BIGINT, _revision INT"
+PRICE = "product STRING, price INT, since TIMESTAMP"
+GIVEN = {"as_of": {"delta": {"path": "data/p", "key": "product"}, "valid_from": "since"}, "on": {"product": "product"}}
+DAY = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+def at(day: int) -> datetime:
+    return DAY + timedelta(days=day)
+
+
+def row(offset: int, product: str | None, day: int, price: int | None, revision: int = 0) -> tuple[Any, ...]:
+    return (product, at(day), price, "t", 0, offset, revision)
+
+
+class Table:
+    def __init__(self, rows: DataFrame) -> None:
+        made = Versions(["product"], ["price"], "since").made(rows).withColumn("_reference_version", F.lit("v1"))
+        self.current = lambda: made
+
+
+def price(rows: Rows, *versions: tuple[str, int, int]) -> Late:
+    """A step over prices of products, by the day since when each holds."""
+    table: Any = Table(rows(PRICE, *((product, price, at(day)) for product, price, day in versions)))
+    return Late(FromHistory("price", Step.model_validate(GIVEN), table, "at"), ["price"])
+
+
+def test_the_greatest_revision_of_a_record_holds(rows: Rows) -> None:
+    found = latest(rows(ROW, row(0, "p1", 1, 10), row(1, "p1", 1, 10), row(1, "p1", 1, 11, 1), row(1, "p1", 1, 12, 2)))
+    expected = rows(ROW, row(0, "p1", 1, 10), row(1, "p1", 1, 12, 2))
+    assert_df_equality(found, expected, ignore_row_order=True, ignore_nullable=True)
+
+
+def test_only_rows_of_which_a_history_says_something_else_are_outdated(rows: Rows) -> None:
+    step = price(rows, ("p1", 10, 1), ("p1", 20, 5), ("p2", 7, 9))
+    same = [row(0, "p1", 1, 10), row(1, "p1", 6, 20), row(2, "p2", 8, None), row(3, None, 8, None)]
+    other = [row(4, "p1", 6, 10), row(5, "p2", 9, None), row(6, "p3", 9, 5), row(7, "p1", 5, 11, 1)]
+    found = outdated(rows(ROW, *same, *other), [step], at(0))
+    assert_df_equality(found, rows(ROW, *other), ignore_row_order=True, ignore_nullable=True)
+
+
+def test_rows_of_older_events_stay(rows: Rows) -> None:
+    step = price(rows, ("p1", 10, 1))
+    found = outdated(rows(ROW, row(0, "p1", 2, 99), row(1, "p1", 3, 99)), [step], at(3))
+    assert_df_equality(found, rows(ROW, row(1, "p1", 3, 99)), ignore_nullable=True)
