@@ -42,6 +42,7 @@ def start(spark: SparkSession, config: Config) -> Running:
         wait=stream.wait(config.parked, waiting.wait_for if waiting else None),
         prepare=steps.prepare,
         looks_ahead=steps.looks_ahead,
+        watched=steps.watched(),
         beside=lambda batch, records: corrections(spark, config, batch, steps, records),
     )
 

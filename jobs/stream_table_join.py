@@ -24,8 +24,9 @@ from jobs.core.clock import utc_now
 from jobs.core.config import Join, JoinConfig
 from jobs.core.joining import MATCHED
 from jobs.core.reasons import WAITING, Reason
-from jobs.core.reference import ReferenceTable
+from jobs.core.reference import REFERENCE, ReferenceTable
 from jobs.core.running import Running
+from jobs.core.watched import Watched
 
 
 class Config(JoinConfig):
@@ -65,7 +66,7 @@ def start(spark: SparkSession, config: Config) -> Running:
         ticks=[reference.tick],
         note=lambda: {"reference_version": reference.version},
         wait=stream.wait(join.parked, join.wait_for),
-        reference=reference.status,
+        watched=Watched({REFERENCE: reference.status}),
     )
 
 

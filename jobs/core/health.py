@@ -28,7 +28,7 @@ class State:
     progress_at: datetime  # when the query last ended a batch, or said that there was nothing to do
     lag: int | None = None  # records behind, all partitions together; None while it is not known
     open_breakers: Sequence[str] = ()
-    stale: str | None = None  # how old the reference table is, once it is too old
+    stale: str | None = None  # which reference tables are too old, and how old
     alive: bool = True
     stopping: bool = False
 

@@ -6,7 +6,7 @@ one process is in the ledger. Labels are job, topic, partition and closed lists 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from datetime import datetime
@@ -17,18 +17,15 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
-    Metric,
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
-from prometheus_client.registry import Collector
 
 from jobs.core.breaker import State
 from jobs.core.lag import Lag
 from jobs.core.ledger import Counts, Entry
 from jobs.core.reasons import Reason
-from jobs.core.reference import REFERENCE, Status
+from jobs.core.watched import Shown, Watched
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 RELEASED = "released"  # parked records that were released: the only count of a ledger that goes down
@@ -45,7 +42,8 @@ class Metrics:
         self.lag = Lag(job)
         self.registry.register(self.lag)
         ProcessCollector(registry=self.registry)
-        self._breakers: dict[str, Callable[[], State]] = {}
+        self._told: dict[str, State] = {}
+        self._asked: dict[str, Callable[[], State]] = {}
         self._define()
         self._begin_at_zero()
         self.idle()
@@ -121,8 +119,8 @@ class Metrics:
         self._retries.labels(self.job, dependency).inc()
 
     def breaker(self, dependency: str, state: State) -> None:
-        self._breakers[dependency] = lambda: state
-        self._breaker.labels(self.job, dependency).set(BREAKER[state])
+        self._told[dependency] = state
+        self._show(dependency)
 
     def budget(self, is_spent: bool) -> None:
         """Of the error budget."""
@@ -131,29 +129,21 @@ class Metrics:
     @property
     def open_breakers(self) -> list[str]:
         """Dependencies whose breaker is open, by name."""
-        return sorted(name for name, state in self._breakers.copy().items() if state() == "open")
+        return sorted(name for name in {*self._told.copy(), *self._asked} if self._state(name) == "open")
 
-    def reference(self, status: Callable[[], Status]) -> None:
-        """From now on each scrape asks for the reference table's status."""
-        self._breakers[REFERENCE] = lambda: status().breaker
-        self._breaker.labels(self.job, REFERENCE).set_function(lambda: BREAKER[status().breaker])
-        self.registry.register(_Reference(self.job, status))
+    def watch(self, watched: Watched) -> None:
+        """From now on each scrape asks for their status."""
+        for dependency, ask in watched.breakers().items():
+            self._asked[dependency] = ask
+            self._show(dependency)
+        self.registry.register(Shown(self.job, watched))
 
+    def _show(self, dependency: str) -> None:
+        self._breaker.labels(self.job, dependency).set_function(lambda: BREAKER[self._state(dependency)])
 
-class _Reference(Collector):
-    """Version, age and rejections of a reference table at the time of the scrape."""
-
-    def __init__(self, job: str, status: Callable[[], Status]) -> None:
-        self._job, self._status = job, status
-
-    def collect(self) -> Iterable[Metric]:
-        status = self._status()
-        version = InfoMetricFamily("patterns_reference_version", "Version of the reference table.", labels=["job"])
-        version.add_metric([self._job], {"version": status.version})
-        text = "Seconds since the version was last known to be current."
-        age = GaugeMetricFamily("patterns_reference_age_seconds", text, labels=["job"])
-        age.add_metric([self._job], status.age_s)
-        text = "Versions of the reference table that were not taken."
-        rejected = CounterMetricFamily("patterns_reference_rejected", text, labels=["job"])
-        rejected.add_metric([self._job], status.rejected)
-        return [version, age, rejected]
+    def _state(self, dependency: str) -> State:
+        """The worse one, where a dependency is called by batches and has a breaker of its own, too."""
+        asked = self._asked.get(dependency)
+        return max(
+            self._told.get(dependency, "closed"), asked() if asked else "closed", key=lambda state: BREAKER[state]
+        )

@@ -36,7 +36,6 @@ from jobs.core.order import key_order
 from jobs.core.outlets import Outlets, Phase
 from jobs.core.parking import Parking, Wait
 from jobs.core.redriven import redrive
-from jobs.core.reference import Status
 from jobs.core.release import Release
 from jobs.core.retry_topics import DueLetters, retried
 from jobs.core.running import Running, Tick
@@ -44,7 +43,8 @@ from jobs.core.sinks import Sink
 from jobs.core.sinks.places import fitting, folders, place, register
 from jobs.core.sinks.scaled import scaled
 from jobs.core.values import Duration
-from jobs.core.watch import Watch
+from jobs.core.watch import NOTHING, Watch
+from jobs.core.watched import Watched
 
 Note = Callable[[], dict[str, str]]
 Beside = Callable[[MicroBatch, StructType], Sequence[Tick]]  # given the schema of what the source brings
@@ -65,7 +65,7 @@ class Given:
     note: Note
     clock: Clock
     wait: Wait | None
-    reference: Callable[[], Status] | None
+    watched: Watched
     prepare: Prepare
     dropped: Dropped
     make: Callable[[], None]
@@ -81,7 +81,7 @@ def start(
     note: Note = dict,
     clock: Clock = utc_now,
     wait: Wait | None = None,
-    reference: Callable[[], Status] | None = None,
+    watched: Watched = NOTHING,
     prepare: Prepare = unprepared,
     dropped: Dropped = "filtered",
     make: Callable[[], None] = lambda: None,
@@ -95,7 +95,7 @@ def start(
 
     Raises DependencyMissing, LeaseHeld, CheckpointDamaged, LedgerMismatch, SourceLost, ConfigError before any row is written.
     """
-    given = Given(transform, ticks, note, clock, wait, reference, prepare, dropped, make, looks_ahead, beside)
+    given = Given(transform, ticks, note, clock, wait, watched, prepare, dropped, make, looks_ahead, beside)
     with naming(_places(config, wait)):
         keep_private(spark, _places(config, wait))
         lease = leases.take(register(spark, config), config.job, this(clock()), config.lease)
@@ -119,7 +119,7 @@ def _start(spark: SparkSession, config: JobConfig, given: Given, lease: Lease) -
     recovery.ready(spark, config, checkpoint, ledger, given.clock)
     if ledger.last_batch:
         metrics.resumed(ledger.last_batch)
-    watch = Watch(spark, config, metrics, checkpoint, given.clock, given.reference)
+    watch = Watch(spark, config, metrics, checkpoint, given.clock, given.watched)
     keep_private(spark, [checkpoint.path])
     batch = _batch(config, given, checkpoint, ledger, outlets, source)
     guard = _guard(config, metrics)

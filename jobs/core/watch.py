@@ -21,8 +21,9 @@ from jobs.core.checkpoint import Checkpoint
 from jobs.core.config import JobConfig
 from jobs.core.health import Readiness, Server, State, app
 from jobs.core.metrics import Metrics
-from jobs.core.reference import Status
+from jobs.core.watched import Watched
 
+NOTHING = Watched()
 ENDING_S = 2  # how long a look at the broker may still take when the job ends
 log = logging.getLogger(__name__)
 
@@ -37,10 +38,10 @@ class Watch:
         metrics: Metrics,
         checkpoint: Checkpoint,
         clock: Callable[[], datetime],
-        reference: Callable[[], Status] | None = None,
+        beside: Watched = NOTHING,
     ) -> None:
         self._spark, self._config, self._metrics, self._checkpoint = spark, config, metrics, checkpoint
-        self._reference = reference
+        self._beside = beside
         self._listener = Listener(config.job, metrics)
         self._stopping: Callable[[], bool] = lambda: False
         self._readiness = Readiness(config.monitoring.ready, self.state, clock)
@@ -48,8 +49,7 @@ class Watch:
         self._open = ExitStack()
         self._answered = True
         self.url: str | None = None
-        if reference:
-            metrics.reference(reference)
+        metrics.watch(beside)
 
     def start(self, stopping: Callable[[], bool]) -> None:
         """Before the query starts. Raises ConfigError where the port cannot be had."""
@@ -68,12 +68,12 @@ class Watch:
         self._open.close()
 
     def state(self) -> State:
-        behind, status = self._metrics.lag.behind(), self._reference() if self._reference else None
+        behind = self._metrics.lag.behind()
         return State(
             self._metrics.progress_at,
             None if behind is None else sum(behind.values()),
             self._metrics.open_breakers,
-            f"{status.age_s:.0f} s old, {status.limit_s:.0f} s are allowed" if status and status.stale else None,
+            self._beside.stale(),
             self._listener.alive,
             self._stopping(),
         )

@@ -1,7 +1,8 @@
 """What a task does with its part of the keys: answers from the cache, and calls for those that it lacks.
 
 KEYS     _lookup STRING (the key's columns as a JSON object)
-ANSWERS  _lookup STRING, the answer's columns, _state STRING, _said STRING, _age_ms BIGINT
+ANSWERS  _lookup STRING, the answer's columns, _state STRING, _said STRING, _age_ms BIGINT, _calls BIGINT, _calls_ms BIGINT
+         (calls that were made since the row before, and how long they took)
 
 | `_state` | the answer |
 | --- | --- |
@@ -24,6 +25,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock
+from time import perf_counter
 from typing import NamedTuple, Protocol
 from uuid import uuid4
 
@@ -39,7 +41,7 @@ from jobs.core.errors import BreakerOpen
 from jobs.core.failures import words
 from jobs.core.retry import Retrier, is_transient
 
-LOOKUP, STATE, DETAIL, AGE = "_lookup", "_state", "_said", "_age_ms"
+LOOKUP, STATE, DETAIL, AGE, CALLS, CALLS_MS = "_lookup", "_state", "_said", "_age_ms", "_calls", "_calls_ms"
 FOLDER = "patterns-lookups"  # in the application's own folder on each machine
 Batches = Iterator[pa.RecordBatch]
 
@@ -68,6 +70,16 @@ class Answer(NamedTuple):
     state: str
     age_s: float
     detail: str | None = None
+
+
+class Made(NamedTuple):
+    """Calls, and how long they took all together."""
+
+    calls: int
+    seconds: float
+
+
+NONE_MADE = Made(0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -112,7 +124,7 @@ class Asking:
             calls = Calls(self, lambda: opened.enter_context(self.caller.open()))
             for batch in batches:
                 keys = batch.column(LOOKUP).to_pylist()
-                yield self.shown(keys, self.answers(keys, cache, calls))
+                yield self.shown(keys, self.answers(keys, cache, calls), calls.counted())
 
     def answers(self, keys: list[str], cache: Cache, calls: Calls) -> dict[str, Answer]:
         """An answer to each key."""
@@ -128,8 +140,8 @@ class Asking:
             found |= {key: self._without(kept.get(key), state, why) for key, why in whys.items()}
         return found
 
-    def shown(self, keys: list[str], found: Mapping[str, Answer]) -> pa.RecordBatch:
-        """ANSWERS."""
+    def shown(self, keys: list[str], found: Mapping[str, Answer], made: Made = NONE_MADE) -> pa.RecordBatch:
+        """ANSWERS; the first row has the calls."""
         answers = [found[key] for key in keys]
         there = [number for number, answer in enumerate(answers) if answer.value is not None]
         read = format_decoder(self.answer)(pa.array([answers[number].value for number in there], pa.binary()))
@@ -142,6 +154,8 @@ class Asking:
                 STATE: pa.array([answer.state for answer in answers], pa.string()),
                 DETAIL: pa.array([answer.detail for answer in answers], pa.string()),
                 AGE: pa.array([int(answer.age_s * 1_000) for answer in answers], pa.int64()),
+                CALLS: pa.array([made.calls, *[0] * len(keys)][: len(keys)], pa.int64()),
+                CALLS_MS: pa.array([int(made.seconds * 1_000), *[0] * len(keys)][: len(keys)], pa.int64()),
             }
         )
 
@@ -173,7 +187,8 @@ class Calls:
     def __init__(self, asking: Asking, connect: Callable[[], Ask]) -> None:
         self._asking, self._connect = asking, connect
         self._ask: Ask | None = None
-        self._opening = Lock()
+        self._opening, self._counting = Lock(), Lock()
+        self._made = NONE_MADE
         self._retrier = Retrier(asking.name, asking.retry, Event())
         self._breaker = CircuitBreaker(asking.name, asking.breaker)
 
@@ -187,6 +202,12 @@ class Calls:
             else:
                 asked |= said
         return asked, failed
+
+    def counted(self) -> Made:
+        """Those that were made since it was last asked."""
+        with self._counting:
+            made, self._made = self._made, NONE_MADE
+        return made
 
     def _each(self, chunks: list[list[str]]) -> Iterator[tuple[list[str], Given | str]]:
         """Several at a time, where that is allowed."""
@@ -214,12 +235,19 @@ class Calls:
         """A connection that failed is not used again."""
         with self._opening:
             ask = self._ask = self._ask or self._connect()
+        began = perf_counter()
         try:
             return ask(keys)
         except BaseException:
             with self._opening:
                 self._ask = None if self._ask is ask else self._ask
             raise
+        finally:
+            self._count(perf_counter() - began)
+
+    def _count(self, seconds: float) -> None:
+        with self._counting:
+            self._made = Made(self._made.calls + 1, self._made.seconds + seconds)
 
 
 def _chunks(keys: Iterable[str], most: int) -> Iterator[list[str]]:

@@ -23,6 +23,7 @@ from jobs.core.enrichment.steps import Enriching, FromExpressions, FromHistory, 
 from jobs.core.postgres import Database, quoted
 from jobs.core.reference import ReferenceTable
 from jobs.core.sinks.tables import REVISION
+from jobs.core.watched import Watched
 
 ENRICHMENT = (
     "_enrichment"  # MAP<STRING, STRING>: step -> fresh, cached, stale, default, missed; expressions are not in it
@@ -55,6 +56,11 @@ class Chain:
     def note(self) -> dict[str, str]:
         """Versions of the reference tables, by step."""
         return {key: value for step in self._steps for key, value in step.note().items()}
+
+    def watched(self) -> Watched:
+        """Its tables and lookups, by step."""
+        tables = {step.name: step.table.status for step in self._steps if isinstance(step, FromTable)}
+        return Watched(tables, {step.name: step.status for step in self._steps if isinstance(step, FromLookup)})
 
     @property
     def looks_ahead(self) -> bool:

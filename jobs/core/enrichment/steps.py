@@ -12,6 +12,7 @@ A row with a reason is passed on as it is: no step asks for it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import reduce
@@ -25,7 +26,7 @@ from pyspark.sql.types import LongType, StringType, StructField, StructType
 from jobs.core import joining
 from jobs.core.breaker import CircuitBreaker
 from jobs.core.enrichment import history
-from jobs.core.enrichment.asking import AGE, DETAIL, LOOKUP, STATE, Asking
+from jobs.core.enrichment.asking import AGE, CALLS, CALLS_MS, DETAIL, LOOKUP, STATE, Asking
 from jobs.core.enrichment.settings import Step
 from jobs.core.errors import BreakerOpen, ConfigError, LookupFailed, Problem
 from jobs.core.failures import Away, words
@@ -33,9 +34,11 @@ from jobs.core.joining import MATCHED
 from jobs.core.reasons import WAITING, Reason
 from jobs.core.reference import VERSION, ReferenceTable
 from jobs.core.retry import is_transient
+from jobs.core.watched import STATES, LookupStatus
 
 BROADCAST_MAX_ROWS = 1_000_000  # answers, as of a reference table
-OURS = [StructField(STATE, StringType()), StructField(DETAIL, StringType()), StructField(AGE, LongType())]
+NUMBERS = [StructField(name, LongType()) for name in (AGE, CALLS, CALLS_MS)]
+OURS = [StructField(STATE, StringType()), StructField(DETAIL, StringType()), *NUMBERS]
 
 
 class Enriching(Protocol):
@@ -150,6 +153,21 @@ class Answers(NamedTuple):
     why: str | None  # some have none, if they have not
 
 
+@dataclass(frozen=True)
+class Told:
+    """Of all batches since the start."""
+
+    keys: Mapping[str, int] = field(default_factory=dict)  # by state
+    calls: int = 0
+    calls_ms: int = 0
+    age_ms: int = 0  # of the last batch
+
+    def plus(self, keys: Mapping[str, int], calls: int, calls_ms: int, age_ms: int) -> Told:
+        """With one more."""
+        counted = {state: self.keys.get(state, 0) + count for state, count in keys.items()}
+        return Told(counted, self.calls + calls, self.calls_ms + calls_ms, age_ms)
+
+
 @dataclass
 class FromLookup:
     """Columns that a service has by key; what it says holds for all passes over one batch."""
@@ -160,6 +178,11 @@ class FromLookup:
     breaker: CircuitBreaker
     _now: float = 0.0
     _answers: Answers | None = field(default=None, repr=False)
+    _told: Told = field(default_factory=lambda: Told())
+
+    def status(self) -> LookupStatus:
+        told = self._told
+        return LookupStatus(self.breaker.state, told.keys, told.calls, told.calls_ms / 1_000, told.age_ms / 1_000)
 
     @property
     def looks_ahead(self) -> bool:
@@ -225,16 +248,20 @@ class FromLookup:
         asking = replace(self.asking, now=self._now, may_call=may_call)
         shape = StructType([StructField(LOOKUP, StringType()), *asking.answer.schema.fields, *OURS])
         columns = [F.expr(text).alias(name) for name, text in self.columns.items()]
-        answers = keys.mapInArrow(asking, shape).select(LOOKUP, STATE, DETAIL, AGE, *columns).persist()
-        has_failed = F.col(STATE) == "failed"
+        answers = keys.mapInArrow(asking, shape).select(LOOKUP, *(one.name for one in OURS), *columns).persist()
+        counts = {f"n_{state}": F.count_if(F.col(STATE) == state) for state in STATES}
+        sums = {name: F.coalesce(F.sum(name), F.lit(0)) for name in (CALLS, CALLS_MS)}
+        whole = {"why": F.max(F.when(F.col(STATE) == "failed", F.col(DETAIL))), AGE: F.coalesce(F.max(AGE), F.lit(0))}
         try:
-            row = answers.agg(F.count(STATE), F.count_if(has_failed), F.max(F.when(has_failed, F.col(DETAIL)))).first()
+            row = answers.agg(*(column.alias(name) for name, column in {**counts, **sums, **whole}.items())).first()
         except PySparkException as failure:
             answers.unpersist()
             raise failure if is_transient(failure) else LookupFailed(self.name, words(failure)) from failure
         assert row is not None, "an aggregation without groups has one row"
-        found, failed, why = row
-        return Answers(answers, found, f"{failed} keys have no answer: {why}" if failed else None)
+        found = {state: int(row[f"n_{state}"]) for state in STATES}
+        self._told = self._told.plus(found, row[CALLS], row[CALLS_MS], row[AGE])
+        failed = found["failed"]
+        return Answers(answers, sum(found.values()), f"{failed} keys have no answer: {row['why']}" if failed else None)
 
 
 def check_time(events: StructType, at: str, name: str) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
+from typing import get_args
 
 import pytest
 from prometheus_client import generate_latest
 
+from jobs.core.breaker import State
 from jobs.core.ledger import Counts, Entry
-from jobs.core.metrics import Metrics
+from jobs.core.metrics import BREAKER, Metrics
 from jobs.core.reference import Status
+from jobs.core.watched import STATES, LookupStatus, Watched
 
 AT = datetime(2026, 1, 1, tzinfo=timezone.utc)
 BATCH = Entry(
@@ -160,18 +163,18 @@ def test_an_error_budget_is_spent_or_not() -> None:
 def test_a_reference_table_is_asked_at_each_scrape() -> None:
     metrics, known = Metrics("join", at(0)), [Status("v2", 0.5, 60.0, 1, "open"), Status("v1", 2.5, 60.0, 0)]
     assert shown(metrics, "patterns_reference") == []
-    metrics.reference(lambda: known[-1])
+    metrics.watch(Watched({"reference": lambda: known[-1]}))
     assert shown(metrics, "patterns_reference") == [
-        'patterns_reference_version_info{job="join",version="v1"} 1.0',
-        'patterns_reference_age_seconds{job="join"} 2.5',
+        'patterns_reference_version_info{job="join",table="reference",version="v1"} 1.0',
+        'patterns_reference_age_seconds{job="join",table="reference"} 2.5',
     ]
     breaker = 'patterns_breaker_state{dependency="reference",job="join"}'
     assert (metrics.open_breakers, f"{breaker} 0.0" in generate_latest(metrics.registry).decode()) == ([], True)
     known.pop()
     assert shown(metrics, "patterns_reference") == [
-        'patterns_reference_version_info{job="join",version="v2"} 1.0',
-        'patterns_reference_age_seconds{job="join"} 0.5',
-        'patterns_reference_rejected_total{job="join"} 1.0',
+        'patterns_reference_version_info{job="join",table="reference",version="v2"} 1.0',
+        'patterns_reference_age_seconds{job="join",table="reference"} 0.5',
+        'patterns_reference_rejected_total{job="join",table="reference"} 1.0',
     ]
     assert metrics.open_breakers == ["reference"]
     assert f"{breaker} 2.0" in generate_latest(metrics.registry).decode()
@@ -181,3 +184,28 @@ def test_each_job_has_a_registry_of_its_own() -> None:
     first, second = Metrics("a", at(0)), Metrics("b", at(0))
     first.retried("kafka")
     assert shown(second, "patterns_retries") == []
+
+
+def test_a_lookup_is_asked_at_each_scrape() -> None:
+    metrics, known = Metrics("enrich", lambda: AT), [LookupStatus("closed", {"fresh": 3, "cached": 7}, 2, 0.25, 4.5)]
+    metrics.watch(Watched(lookups={"rate": lambda: known[-1]}))
+    assert shown(metrics, "patterns_lookup") == [
+        'patterns_lookup_keys_total{job="enrich",lookup="rate",state="fresh"} 3.0',
+        'patterns_lookup_keys_total{job="enrich",lookup="rate",state="cached"} 7.0',
+        'patterns_lookup_calls_total{job="enrich",lookup="rate"} 2.0',
+        'patterns_lookup_calls_seconds_total{job="enrich",lookup="rate"} 0.25',
+        'patterns_lookup_age_seconds{job="enrich",lookup="rate"} 4.5',
+    ]
+    assert generate_latest(metrics.registry).decode().count("patterns_lookup_keys_total{") == len(STATES)
+
+
+@pytest.mark.parametrize("batches", get_args(State))
+@pytest.mark.parametrize("own", get_args(State))
+def test_of_two_breakers_of_a_dependency_the_worse_one_is_shown(batches: State, own: State) -> None:
+    metrics = Metrics("enrich", lambda: AT)
+    metrics.watch(Watched(lookups={"rate": lambda: LookupStatus(own, {}, 0, 0.0, 0.0)}))
+    metrics.breaker("rate", batches)
+    worse = max(BREAKER[batches], BREAKER[own])
+    line = f'patterns_breaker_state{{dependency="rate",job="enrich"}} {worse}.0'
+    assert shown(metrics, "patterns_breaker_state") == ([line] if worse else [])
+    assert metrics.open_breakers == (["rate"] if "open" in (batches, own) else [])

@@ -15,6 +15,7 @@ from jobs.core.health import State
 from jobs.core.metrics import Metrics
 from jobs.core.reference import Status
 from jobs.core.watch import Listener, Watch
+from jobs.core.watched import Watched
 
 AT = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -37,7 +38,8 @@ def event(run: str, name: str = "enrich") -> Any:
 def watched(tmp_path: Path, reference: Callable[[], Status] | None = None, *sets: str) -> tuple[Watch, Metrics]:
     metrics = Metrics("enrich", Clock())
     nothing: Any = None
-    return Watch(nothing, config(tmp_path, *sets), metrics, nothing, Clock(), reference), metrics
+    tables = {"reference": reference} if reference else {}
+    return Watch(nothing, config(tmp_path, *sets), metrics, nothing, Clock(), Watched(tables)), metrics
 
 
 def test_a_query_is_alive_from_its_start_to_its_end() -> None:
@@ -71,7 +73,7 @@ def test_what_is_known_of_a_job(tmp_path: Path) -> None:
     metrics.lag.begins([{"orders": {"0": 2, "1": 0}}])
     metrics.lag.ends({"orders": {0: (0, 5), 1: (0, 4)}})
     metrics.breaker("postgres", "open")
-    stale = "61 s old, 60 s are allowed"
+    stale = "reference is 61 s old, 60 s are allowed"
     assert watch.state() == State(AT + timedelta(seconds=1), 7, ["postgres"], stale, alive=False, stopping=False)
     status = Status("v2", 60.0, 60.0, 0)
     assert watch.state().stale is None

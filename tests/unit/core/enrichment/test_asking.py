@@ -62,7 +62,7 @@ def answers(task: Asking, *keys: str, later: float = 0.0) -> list[tuple[Any, ...
     """(key, rate, state, age in seconds), by one task."""
     batch = pa.RecordBatch.from_pydict({"_lookup": list(keys)})
     (found,) = list(replace(task, now=NOW + later)(iter([batch])))
-    assert found.schema.names == ["_lookup", "rate", "name", "_state", "_said", "_age_ms"]
+    assert found.schema.names == ["_lookup", "rate", "name", "_state", "_said", "_age_ms", "_calls", "_calls_ms"]
     rows = found.to_pylist()
     return [(row["_lookup"], row["rate"] and float(row["rate"]), row["_state"], row["_age_ms"] / 1_000) for row in rows]
 
@@ -81,6 +81,23 @@ def test_each_key_is_asked_for_once_and_kept(task: Asking, service: Service) -> 
     assert service.calls == [["EUR", "XXX"], ["YYY"]]
     assert answers(task, "YYY", "EUR", later=10) == [("YYY", None, "missed", 10), ("EUR", 1.5, "cached", 10)]
     assert (len(service.calls), service.opened) == (2, 1), "where nothing is asked for, nothing is connected to"
+
+
+def test_calls_are_counted_whatever_comes_of_them(task: Asking, service: Service) -> None:
+    service.fails = [GONE]
+    batches = [
+        pa.RecordBatch.from_pydict({"_lookup": keys}) for keys in (["EUR", "XXX", "YYY"], ["EUR"], ["ZZZ", "EUR"])
+    ]
+    found = [batch.to_pydict() for batch in task(iter(batches))]
+    assert [batch["_calls"] for batch in found] == [[3, 0, 0], [0], [1, 0]], "one was tried again"
+    assert all(ms >= 0 for batch in found for ms in batch["_calls_ms"])
+
+
+def test_calls_take_time(task: Asking, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([10.0, 10.25])
+    monkeypatch.setattr(asking, "perf_counter", lambda: next(times))
+    (found,) = task(iter([pa.RecordBatch.from_pydict({"_lookup": ["EUR"]})]))
+    assert found.column("_calls_ms").to_pylist() == [250]
 
 
 def test_what_is_too_old_is_asked_for_again(task: Asking, service: Service) -> None:

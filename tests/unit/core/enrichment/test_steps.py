@@ -170,3 +170,22 @@ def test_a_service_that_refuses_ends_the_job_in_its_own_words(server: Server, ro
         enriched(lookup(server, on_failure="keep"), rows(EVENT, (1, "EUR", None, None)))
     assert str(failure.value).startswith("lookup rate failed: ")
     assert str(failure.value).endswith("ServiceRefused: the service answers 401")
+
+
+def test_a_lookup_counts_keys_by_state_and_calls(server: Server, rows: Rows) -> None:
+    step = lookup(server, on_failure="keep")
+    events = rows(EVENT, (1, "EUR", None, None), (2, "EUR", None, None), (3, "XXX", None, None), (4, "ODD", None, None))
+    for now in (NOON, NOON + timedelta(hours=1)):
+        step.prepare(now)
+        step(events)
+    server.replies(is_away)
+    step.prepare(NOON + timedelta(hours=2))
+    step(events.limit(1))
+    found = step.status()
+    assert {state: count for state, count in found.keys.items() if count} == {
+        "fresh": 2,
+        "missed": 2,
+        "unfit": 2,
+        "failed": 1,
+    }
+    assert (found.calls, found.calls_s > 0) == (7, True)
