@@ -25,6 +25,7 @@ from pyspark.sql.types import LongType, StringType, StructField, StructType
 
 from jobs.core import joining
 from jobs.core.breaker import CircuitBreaker
+from jobs.core.decode import nullable
 from jobs.core.enrichment import history
 from jobs.core.enrichment.asking import AGE, CALLS, CALLS_MS, DETAIL, LOOKUP, STATE, Asking
 from jobs.core.enrichment.settings import Step
@@ -246,7 +247,9 @@ class FromLookup:
 
     def _made(self, keys: DataFrame, may_call: bool) -> Answers:
         asking = replace(self.asking, now=self._now, may_call=may_call)
-        shape = StructType([StructField(LOOKUP, StringType()), *asking.answer.schema.fields, *OURS])
+        own = asking.answer.schema.fields  # all of them null where there is no answer
+        fields = [StructField(known.name, nullable(known.dataType)) for known in own]
+        shape = StructType([StructField(LOOKUP, StringType()), *fields, *OURS])
         columns = [F.expr(text).alias(name) for name, text in self.columns.items()]
         answers = keys.mapInArrow(asking, shape).select(LOOKUP, *(one.name for one in OURS), *columns).persist()
         counts = {f"n_{state}": F.count_if(F.col(STATE) == state) for state in STATES}

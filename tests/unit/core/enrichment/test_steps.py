@@ -29,7 +29,7 @@ Rows = Callable[..., DataFrame]
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 EVENT = "id INT, currency STRING, _reason STRING, _detail STRING"
 RATED = "id INT, currency STRING, rate DECIMAL(9,4), _enrichment STRING, _reason STRING, _detail STRING"
-KNOWN = {"EUR": b'{"rate": 1.5}', "ODD": b'{"rate": "x"}'}
+KNOWN = {"EUR": b'{"rate": 1.5}', "ODD": b'{"rate": "x"}', "BARE": b'{"text": "?"}'}
 
 
 def knows(handler: Handler, _: str) -> None:
@@ -49,13 +49,13 @@ def server() -> Iterator[Server]:
     started.stop()
 
 
-def lookup(server: Server, **more: Any) -> FromLookup:
-    http = {"url": f"{server.url}/{{currency}}", "key": "currency", "schema": "rate DECIMAL(9,4)"}
+def lookup(server: Server, schema: str = "rate DECIMAL(9,4)", rate: str = "rate", **more: Any) -> FromLookup:
+    http = {"url": f"{server.url}/{{currency}}", "key": "currency", "schema": schema, "columns": {"rate": rate}}
     given = {"http": http, "parallel": 1, "on_failure": more.pop("on_failure", "stand")}
     step = Step.model_validate({"lookup": given, "on": {"currency": "currency"}, **more})
     retry = Retry.model_validate({"attempts": 1})
     breaker = Breaker.model_validate({"min_calls": 1, "open_for": "1h"})
-    answer = StructType.fromDDL("rate DECIMAL(9,4)")
+    answer = StructType.fromDDL(schema)
     assert isinstance(answer, StructType)
     limits = Limits(ttl=0, negative_ttl=0, max_stale=0, keys=10, batch=1)
     service = HttpService("rate", http["url"], ("currency",))
@@ -102,6 +102,20 @@ def test_defaults_stand_in_for_any_answer_that_is_not_there(server: Server, rows
     events = rows(EVENT, (1, "XXX", None, None), (2, "ODD", None, None))
     step, default = lookup(server, default={"rate": "id * 2"}, on_failure="keep"), '{"rate":"default"}'
     expect(enriched(step, events), rows, (1, "XXX", D(2), default, None, None), (2, "ODD", D(4), default, None, None))
+
+
+def test_an_answer_without_what_it_has_to_have_is_none_and_no_answer_is_null(server: Server, rows: Rows) -> None:
+    events = rows(EVENT, (1, "EUR", None, None), (2, "BARE", None, None), (3, "XXX", None, None))
+    doubled = "CAST(rate * 2 AS DECIMAL(9,4))"
+    step = lookup(server, "rate DECIMAL(9,4) NOT NULL", doubled, on_failure="dead_letter")
+    missed, said = '{"rate":"missed"}', "rate: MISSING_REQUIRED: $.rate: missing"
+    expect(
+        enriched(step, events),
+        rows,
+        (1, "EUR", D(3), '{"rate":"fresh"}', None, None),
+        (2, "BARE", None, missed, "NO_ANSWER", said),
+        (3, "XXX", None, missed, None, None),
+    )
 
 
 def test_while_the_service_is_away_the_batch_stands_and_the_breaker_opens(server: Server, rows: Rows) -> None:
