@@ -121,9 +121,15 @@ class CircuitBreaker:
         self._calls.append((failure is not None, slow))
         opens = self._is_bad() if self._state == "closed" else failure is not None or bool(slow)
         if opens:
-            self._open(words(failure) if failure else f"a call took {took:.1f} s")
+            self._open(words(failure) if failure else self._said(took))
         elif self._state == "half_open":
             self._pass()
+
+    def _said(self, took: float | None) -> str:
+        """Why it opens with a call that did not fail: it was slow, or those before it weigh more than it does."""
+        if took is not None and took > self._settings.slow_call.seconds_total:
+            return f"a call took {took:.1f} s"
+        return f"{sum(failed or bool(slow) for failed, slow in self._calls)} of {len(self._calls)} calls failed or were slow"
 
     def _is_bad(self) -> bool:
         failed, slow = zip(*self._calls)

@@ -83,6 +83,16 @@ def test_it_opens_by_the_share_of_transient_failures(outcomes: list[BaseExceptio
     assert Circuit(window=20, min_calls=5, failure_rate=0.5).calls(*outcomes) == state
 
 
+@pytest.mark.parametrize("timed", [True, False])
+def test_a_call_that_succeeds_can_be_the_one_by_which_it_is_judged(timed: bool) -> None:
+    circuit = Circuit(min_calls=5, failure_rate=0.5)
+    assert circuit.calls(*[GONE] * 4) == "closed"
+    assert circuit.breaker.call(lambda: 7, timed) == 7
+    assert circuit.breaker.state == "open"
+    with pytest.raises(BreakerOpen, match="4 of 5 calls failed or were slow"):
+        circuit.breaker.call(lambda: 7)
+
+
 def test_a_share_is_reached_exactly() -> None:
     assert Circuit(min_calls=20, failure_rate=0.55).calls(*[None] * 9, *[GONE] * 11) == "open"
 
