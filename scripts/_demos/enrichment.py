@@ -93,7 +93,7 @@ class Enrichment:
             "enrich.rate.lookup.cache.ttl": f"{TTL_S}s",
             "enrich.rate.lookup.cache.max_stale": f"{MAX_STALE_S}s",
             "enrich.rate.lookup.http.timeout": "1s",
-            "waiting.wait_for": "2m",
+            "waiting.wait_for": "5m",
             "retry.attempts": 2,
             "breaker.window": 4,
             "breaker.min_calls": 2,

@@ -18,6 +18,7 @@ from _demos import DemoFailed
 CUSTOMERS = 10_000
 PARTITIONS = 4
 FLUSH_S = 60
+LINGER_MS = 1_000  # until a flush: what is sent together arrives together, and is one batch more often than two
 QUIET: dict[str, Any] = {"log_level": 4}  # warnings: what a client says about its own end is of no use to anybody
 
 
@@ -42,7 +43,7 @@ class Feed:
     """So many orders, about one in a hundred of them bad, into the topic `orders`."""
 
     def __init__(self, stack: Stack, rows: int) -> None:
-        settings = {"linger.ms": 20, "message.max.bytes": 8_000_000, **QUIET}
+        settings = {"linger.ms": LINGER_MS, "message.max.bytes": 8_000_000, **QUIET}
         self._producer = Producer({"bootstrap.servers": stack.bootstrap_servers, **settings})
         self._orders = enumerate(orders(rows, CUSTOMERS))
         self.ends = dict.fromkeys(range(PARTITIONS), 0)  # partition: offset after the last order

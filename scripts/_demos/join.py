@@ -88,6 +88,7 @@ def _summary(report: Report, missed: int, took_s: float) -> Table:
         "missed (kept with nulls)": f"{missed:,}",
         **dead_letters(report),
         "reference versions seen": str(len(report.versions)),
+        "batches": f"{report.batches:,}",
         "events a second, start-up included": f"{report.counts.read / took_s:,.0f}",
         **audited(report),
     }

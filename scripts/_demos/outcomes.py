@@ -24,6 +24,7 @@ from jobs.core.config import JobConfig
 
 PLACE = ["_partition", "_offset"]
 WAITED, DEAD = "waited", "dead"
+NEVER = {"stale": "no order ever had a stale rate", WAITED: "no order ever waited and was written"}
 OUTCOMES = ("fresh", "cached", "stale", WAITED, DEAD)
 PHASED = "phase STRING, _partition INT, first BIGINT, after BIGINT"
 OPENED = re.compile(r"^(\S+ \S+) WARNING jobs\.core\.breaker: rate: circuit open,", re.MULTILINE)
@@ -115,16 +116,17 @@ def wrong(phases: Sequence[Lived], counts: Counts, without: int) -> Iterator[str
         found = sum(counts.get((phase.name, outcome), 0) for outcome in OUTCOMES)
         if found != orders:
             yield f"rates {phase.name}: {orders} orders were sent, {found} are accounted for"
-    for outcome in ("stale", WAITED):
+    for outcome, never in NEVER.items():
         if not any(counts.get((phase.name, outcome)) for phase in phases):
-            yield f"no order ever was {outcome}"
+            yield never
     if without:
         yield f"{without} orders were written without a rate"
 
 
 def _summary(report: Report) -> Table:
     counts = {"read": f"{report.counts.read:,}", "written": f"{report.counts.written:,}"}
-    return summary("stream enrichment", {**counts, **dead_letters(report), **audited(report)})
+    batches = {"batches": f"{report.batches:,}"}
+    return summary("stream enrichment", {**counts, **dead_letters(report), **batches, **audited(report)})
 
 
 def _by_phase(phases: Sequence[Lived], counts: Counts, circuits: Mapping[str, int]) -> Table:
