@@ -20,7 +20,7 @@ from jobs.core.errors import ConfigError, Problem
 from jobs.core.events import reading
 from jobs.core.events.envelope import STREAM_FIELD
 from jobs.core.events.personal import Split
-from jobs.core.reasons import Reason
+from jobs.core.reasons import INSTEAD, Reason
 from jobs.core.sources import COORDINATES
 
 Decode = Callable[[DataFrame, datetime, bool], DataFrame]
@@ -106,5 +106,5 @@ def rejected(decoded: DataFrame) -> DataFrame:
 
 def good(outcome: DataFrame) -> DataFrame:
     """What a sink gets: rows without a reason, their coordinates last."""
-    own = [name for name in outcome.columns if name not in {*COORDINATES, *TECHNICAL, ATTEMPT}]
+    own = [name for name in outcome.columns if name not in {*COORDINATES, *TECHNICAL, ATTEMPT, INSTEAD}]
     return outcome.filter("_reason IS NULL").select(*own, *COORDINATES)

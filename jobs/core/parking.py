@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from jobs.core.lease import Lease
 from jobs.core.pending import WRITE, Names, Pending
-from jobs.core.reasons import Reason
+from jobs.core.reasons import INSTEAD, Reason
 from jobs.core.sinks import Mark
 from jobs.core.sources import COORDINATES
 
@@ -71,7 +71,8 @@ class Parking:
         late = F.col("parked_at") <= F.lit(now - self._wait_for)
         is_refused = F.col("_reason") == Reason.SINK_REJECTED.value
         waited = F.concat_ws(": ", F.lit("wait_for has passed"), "_detail")
-        expired = {"_reason": F.lit(Reason.NO_REFERENCE.value), "_detail": waited}
+        given = [F.col(INSTEAD)] if INSTEAD in outcome.columns else []
+        expired = {"_reason": F.coalesce(*given, F.lit(Reason.NO_REFERENCE.value)), "_detail": waited}
         told = {name: F.when(is_refused, F.col(name)).otherwise(said) for name, said in expired.items()}
         return outcome.filter(is_refused | (F.col("_reason").isNotNull() & late)).withColumns(told)
 

@@ -37,3 +37,6 @@ class Reason(str, Enum):
 
 LATE = "LATE"  # not a dead letter: a late record has an output of its own
 WAITING = "WAITING"  # not a dead letter: the record is parked, and tried again
+INSTEAD = (
+    "_instead"  # column: the reason of a waiting record once it has waited too long; NO_REFERENCE where there is none
+)

@@ -73,14 +73,15 @@ class Chain:
 
     def enriched(self, events: DataFrame, first: int = 0) -> DataFrame:
         """By the steps from a number on."""
-        states: list[str] = []
+        states: dict[str, str] = {}
         for number, step in enumerate(self._steps[first:]):
-            states.append(f"{STATE}_{number}")
-            events = step(events).withColumnRenamed(STATE, states[-1])
-        named = zip((step.name for step in self._steps[first:]), states)
-        pairs = [F.struct(F.lit(name).alias("step"), F.col(state).alias("state")) for name, state in named]
-        told = F.filter(F.array(*pairs), lambda pair: pair["state"].isNotNull())
-        return events.withColumn(ENRICHMENT, F.map_from_entries(told)).drop(*states)
+            column = f"{STATE}_{number}"
+            events = step(events).withColumnRenamed(STATE, column)
+            if step.tells:
+                states[step.name] = column
+        pairs = [part for name, column in states.items() for part in (F.lit(name), F.col(column))]
+        told = F.create_map(*pairs).cast("map<string, string>")
+        return events.withColumn(ENRICHMENT, told).drop(*(f"{STATE}_{number}" for number in range(len(self._steps))))
 
     def columns(self, events: DataFrame) -> list[list[str]]:
         """DECODED -> the columns that there are before each step, and after the last."""

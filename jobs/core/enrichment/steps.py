@@ -32,7 +32,7 @@ from jobs.core.enrichment.settings import Step
 from jobs.core.errors import BreakerOpen, ConfigError, LookupFailed, Problem
 from jobs.core.failures import Away, words
 from jobs.core.joining import MATCHED
-from jobs.core.reasons import WAITING, Reason
+from jobs.core.reasons import INSTEAD, WAITING, Reason
 from jobs.core.reference import VERSION, ReferenceTable
 from jobs.core.retry import is_transient
 from jobs.core.watched import STATES, LookupStatus
@@ -51,11 +51,15 @@ class Enriching(Protocol):
     def looks_ahead(self) -> bool:
         """Whether it reads its events before it gives any."""
 
+    @property
+    def tells(self) -> bool:
+        """Whether it has a state for each row."""
+
     def prepare(self, now: datetime) -> None:
         """Before each try at a batch: what it has found for the one before is of no account."""
 
     def __call__(self, events: DataFrame) -> DataFrame:
-        """DECODED -> DECODED with the step's columns and STATE; null where the step has no say."""
+        """DECODED -> DECODED with the step's columns, and STATE if it tells any."""
 
     def tick(self) -> None:
         """Between batches."""
@@ -70,10 +74,7 @@ class FromExpressions:
 
     name: str
     step: Step
-
-    @property
-    def looks_ahead(self) -> bool:
-        return False
+    looks_ahead = tells = False
 
     def prepare(self, now: datetime) -> None: ...
 
@@ -84,7 +85,7 @@ class FromExpressions:
 
     def __call__(self, events: DataFrame) -> DataFrame:
         columns = {name: F.expr(text) for name, text in (self.step.expressions or {}).items()}
-        return events.withColumns({**columns, STATE: _nothing()})
+        return events.withColumns(columns)
 
 
 @dataclass
@@ -94,6 +95,7 @@ class FromTable:
     name: str
     step: Step
     table: ReferenceTable
+    tells = True
 
     @property
     def looks_ahead(self) -> bool:
@@ -151,7 +153,13 @@ class Answers(NamedTuple):
 
     rows: DataFrame  # persisted
     keys: int
+    calls: int
     why: str | None  # some have none, if they have not
+    trouble: str | None  # what a call failed of, also where an older answer stands in
+
+
+class NotAsked(Exception):
+    """All that a batch needs is kept."""
 
 
 @dataclass(frozen=True)
@@ -180,14 +188,11 @@ class FromLookup:
     _now: float = 0.0
     _answers: Answers | None = field(default=None, repr=False)
     _told: Told = field(default_factory=lambda: Told())
+    looks_ahead = tells = True
 
     def status(self) -> LookupStatus:
         told = self._told
         return LookupStatus(self.breaker.state, told.keys, told.calls, told.calls_ms / 1_000, told.age_ms / 1_000)
-
-    @property
-    def looks_ahead(self) -> bool:
-        return True
 
     def prepare(self, now: datetime) -> None:
         if self._answers is not None:
@@ -222,21 +227,24 @@ class FromLookup:
         return answers
 
     def _called(self, keys: DataFrame) -> Answers:
-        """The breaker hears of what has failed; while it is open, nothing is called."""
+        """The breaker hears of calls that failed, whether or not something older stood in; while it is open, none is made."""
         made: list[Answers] = []
-
-        def calls() -> None:
-            made.append(self._made(keys, may_call=True))
-            if why := made[0].why:
-                raise Away(self.name, why)
-
         try:
-            self.breaker.call(calls, timed=False)
-        except Away:
+            with self.breaker.calling(lambda failure: not isinstance(failure, NotAsked), timed=False):
+                made.append(self._made(keys, may_call=True))
+                self._tell(made[0])
+        except (Away, NotAsked):
             pass
         except BreakerOpen:
             made.append(self._made(keys, may_call=False))
         return made[0]
+
+    def _tell(self, answers: Answers) -> None:
+        """Raises Away, and NotAsked where all was kept, which says nothing of the service."""
+        if answers.trouble:
+            raise Away(self.name, answers.trouble)
+        if not answers.calls:
+            raise NotAsked
 
     @property
     def columns(self) -> dict[str, str]:
@@ -254,7 +262,8 @@ class FromLookup:
         answers = keys.mapInArrow(asking, shape).select(LOOKUP, *(one.name for one in OURS), *columns).persist()
         counts = {f"n_{state}": F.count_if(F.col(STATE) == state) for state in STATES}
         sums = {name: F.coalesce(F.sum(name), F.lit(0)) for name in (CALLS, CALLS_MS)}
-        whole = {"why": F.max(F.when(F.col(STATE) == "failed", F.col(DETAIL))), AGE: F.coalesce(F.max(AGE), F.lit(0))}
+        why = F.max(F.when(F.col(STATE).isin("failed", "stale"), F.col(DETAIL)))
+        whole = {"why": why, AGE: F.coalesce(F.max(AGE), F.lit(0))}
         try:
             row = answers.agg(*(column.alias(name) for name, column in {**counts, **sums, **whole}.items())).first()
         except PySparkException as failure:
@@ -263,8 +272,8 @@ class FromLookup:
         assert row is not None, "an aggregation without groups has one row"
         found = {state: int(row[f"n_{state}"]) for state in STATES}
         self._told = self._told.plus(found, row[CALLS], row[CALLS_MS], row[AGE])
-        failed = found["failed"]
-        return Answers(answers, sum(found.values()), f"{failed} keys have no answer: {row['why']}" if failed else None)
+        failed = f"{found['failed']} keys have no answer: {row['why']}" if found["failed"] else None
+        return Answers(answers, sum(found.values()), row[CALLS], failed, row["why"])
 
 
 def check_time(events: StructType, at: str, name: str) -> None:
@@ -299,7 +308,10 @@ def judged(joined: DataFrame, name: str, step: Step, names: list[str]) -> DataFr
         column: F.when(has_none, F.expr(text).try_cast(types[column])).otherwise(F.col(column))
         for column, text in step.default.items()
     }
+    known = F.col(INSTEAD) if INSTEAD in joined.columns else _nothing()
+    instead = F.when(reason == WAITING, F.when(missed, OF_MISSES["dead_letter"]).otherwise(OF_FAILURES["dead_letter"]))
     told = {
+        **({INSTEAD: F.coalesce(known, instead)} if step.waits else {}),
         "_reason": F.coalesce("_reason", reason),
         "_detail": F.when(is_new, detail).otherwise(F.col("_detail")),
         STATE: F.when(has_none, F.lit("default" if step.default else "missed")).otherwise(F.col(STATE)),

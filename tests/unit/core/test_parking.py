@@ -92,6 +92,16 @@ def test_only_what_waited_long_enough_expires(parking: Parking, rows: Rows) -> N
     ]
 
 
+def test_what_expires_may_have_a_reason_of_its_own(parking: Parking, rows: Rows) -> None:
+    outcome = rows(
+        "id INT, _reason STRING, _detail STRING, _instead STRING, parked_at TIMESTAMP",
+        (1, "WAITING", "d", "NO_ANSWER", NOON),
+        (2, "WAITING", "d", None, NOON),
+    )
+    found = parking.expire(outcome, NOON + timedelta(hours=1)).select("id", "_reason").collect()
+    assert [tuple(row) for row in found] == [(1, "NO_ANSWER"), (2, "NO_REFERENCE")]
+
+
 def test_older_than_the_oldest_that_waits_is_not_read_again(parking: Parking, rows: Rows) -> None:
     parking.park(rows(REJECTED, missed(1)), MARK, NOON)
     parking.park(rows(REJECTED, missed(2)), MARK, NOON + timedelta(minutes=5))

@@ -44,7 +44,11 @@ class Adds:
         return {f"of.{self.name}": "1"}
 
     def __call__(self, events: DataFrame) -> DataFrame:
-        return events.withColumns({self.name: F.expr(self.text), STATE: F.lit(self.state)})
+        return events.withColumns({self.name: F.expr(self.text), **({STATE: F.lit(self.state)} if self.tells else {})})
+
+    @property
+    def tells(self) -> bool:
+        return self.state is not None
 
 
 def test_each_step_sees_the_columns_before_it_and_has_its_state_unless_it_has_none(rows: Rows) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -52,14 +53,14 @@ def server() -> Iterator[Server]:
 def lookup(server: Server, schema: str = "rate DECIMAL(9,4)", rate: str = "rate", **more: Any) -> FromLookup:
     http = {"url": f"{server.url}/{{currency}}", "key": "currency", "schema": schema, "columns": {"rate": rate}}
     given = {"http": http, "parallel": 1, "on_failure": more.pop("on_failure", "stand")}
+    bounds = {"ttl": 0, "negative_ttl": 0, "max_stale": 0, "keys": 10, "batch": 1, **more.pop("limits", {})}
+    breaker = Breaker.model_validate({"min_calls": 1, "open_for": "1h", **more.pop("breaker", {})})
     step = Step.model_validate({"lookup": given, "on": {"currency": "currency"}, **more})
     retry = Retry.model_validate({"attempts": 1})
-    breaker = Breaker.model_validate({"min_calls": 1, "open_for": "1h"})
     answer = StructType.fromDDL(schema)
     assert isinstance(answer, StructType)
-    limits = Limits(ttl=0, negative_ttl=0, max_stale=0, keys=10, batch=1)
     service = HttpService("rate", http["url"], ("currency",))
-    asking = Asking("rate", service, DecodeSettings("json", answer), limits, retry, breaker, 0.0)
+    asking = Asking("rate", service, DecodeSettings("json", answer), Limits(**bounds), retry, breaker, 0.0)
     return FromLookup("rate", step, asking, CircuitBreaker("rate", breaker))
 
 
@@ -203,3 +204,39 @@ def test_a_lookup_counts_keys_by_state_and_calls(server: Server, rows: Rows) -> 
         "failed": 1,
     }
     assert (found.calls, found.calls_s > 0) == (7, True)
+
+
+def test_a_waiting_row_says_what_it_will_be_if_it_waits_in_vain(server: Server, rows: Rows) -> None:
+    server.replies(lambda handler, _: handler.say({"/EUR": 200, "/XXX": 404, "/SEK": 503}[handler.path], KNOWN["EUR"]))
+    step = lookup(server, on_failure="wait", on_miss="wait")
+    step.prepare(NOON)
+    found = step(rows(EVENT, (1, "EUR", None, None), (2, "XXX", None, None), (3, "SEK", None, None)))
+    expected = rows(
+        "id INT, _reason STRING, _instead STRING",
+        (1, None, None),
+        (2, "WAITING", "NO_REFERENCE"),
+        (3, "WAITING", "NO_ANSWER"),
+    )
+    assert_df_equality(found.select("id", "_reason", "_instead"), expected, ignore_row_order=True, ignore_nullable=True)
+
+
+def test_the_breaker_hears_of_calls_that_failed_though_stale_answers_stand_in(server: Server, rows: Rows) -> None:
+    step = lookup(server, limits={"max_stale": 1e9})
+    events, seen = rows(EVENT, (1, "EUR", None, None)), []
+    for hours, reply in enumerate((knows, is_away, knows)):
+        server.replies(reply)
+        step.prepare(NOON + timedelta(hours=hours))
+        states = [row["_state"] for row in step(events).collect()]
+        seen.append((states, step.breaker.state, len(server.asked)))
+    assert seen == [(["fresh"], "closed", 1), (["stale"], "open", 2), (["stale"], "open", 2)]
+
+
+def test_a_batch_of_which_all_is_kept_says_nothing_of_the_service(server: Server, rows: Rows) -> None:
+    step = lookup(server, limits={"ttl": 60, "max_stale": 1e9}, breaker={"min_calls": 2, "failure_rate": 0.6})
+    events = rows(EVENT, (1, "EUR", None, None))
+    for reply, minutes in ((is_away, 0), (knows, 2), (knows, 2), (is_away, 4)):
+        server.replies(reply)
+        step.prepare(NOON + timedelta(minutes=minutes))
+        with contextlib.suppress(Away):
+            step(events)
+    assert step.breaker.state == "open", "of three calls two failed"
