@@ -36,6 +36,8 @@ from jobs.core.sinks import Mark, Refusal
 
 # Adaptive execution drops a join whose one side turns out empty, and with it what `observe` counted below it.
 NOT_ADAPTIVE = ("spark.sql.adaptive.enabled", "false")
+# What is kept for a second pass is read once or twice: to pack it costs more than that.
+NOT_PACKED = ("spark.sql.inMemoryColumnarStorage.compressed", "false")
 log = logging.getLogger(__name__)
 Prepare = Callable[[datetime], None]  # comes before each try at a batch, and is told its time
 Dropped = Literal["filtered", "duplicate"]  # what good records are that a transform leaves out
@@ -84,7 +86,8 @@ class MicroBatch:
         mark = self._mark(batch_id)
         after = doubt.lasting(self.doubt, mark.end)
         if not self.ledger.holds(mark.query_id, batch_id):
-            with overridden(records.sparkSession, *NOT_ADAPTIVE):
+            session = records.sparkSession
+            with overridden(session, *NOT_ADAPTIVE), overridden(session, *NOT_PACKED):
                 self._attempt(records, mark)
         self.doubt, self.in_doubt = after, bool(after)
 
@@ -134,8 +137,8 @@ class MicroBatch:
         return self._entry(one, replace(counts, rejected_again=rejected_again), missing, reasons)
 
     def _keep(self, one: Try) -> bool:
-        """Whether there will be a second pass, whatever the first one finds."""
-        return self.looks_ahead or self.order is not None or self._redrive(one) is not None
+        """Whether there will be a second pass for the raw records, whatever the first one finds."""
+        return self.order is not None or self._redrive(one) is not None
 
     def _redrive(self, one: Try) -> Redrive | None:
         """Where a batch has read records that come again."""
@@ -154,16 +157,19 @@ class MicroBatch:
 
     @contextmanager
     def _sorted(self, one: Try, keep: bool) -> Iterator[Again]:
-        """The batch's records, decoded, without duplicates of those that come again; kept for a second pass, or not."""
-        decoded, redrive = self._decoded(one, keep), self._redrive(one)
-        if keep:
+        """The batch's records, decoded, without duplicates of those that come again; kept for a second pass, or not.
+
+        A transform that looks ahead needs the events twice, but not the raw records: they would be most of what is kept.
+        """
+        decoded, redrive, twice = self._decoded(one, keep), self._redrive(one), keep or self.looks_ahead
+        if twice:
             decoded = decoded.persist()
         try:
             good = self.outlets.good
             with redrive.sorted(decoded, one.mark, good) if redrive else nullcontext(Again(decoded)) as again:
                 yield again
         finally:
-            if keep:
+            if twice:
                 decoded.unpersist()
 
     def _decoded(self, one: Try, keep: bool) -> DataFrame:

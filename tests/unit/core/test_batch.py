@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -220,6 +220,42 @@ def test_after_a_batch_with_rejects_the_next_is_kept_for_its_second_pass(batch: 
     for _ in range(2):
         one.run(rows(DECODED, record(0), record(3, "MALFORMED")), 3)
     assert counts(one) == [Counts(read=2, written=1, dead_letters=1)] * 2
+
+
+def test_a_transform_that_looks_ahead_has_its_records_decoded_once(spark: SparkSession, batch: Any, rows: Rows) -> None:
+    decoded = spark.sparkContext.accumulator(0)
+
+    def counted(batches: Iterator[Any]) -> Iterator[Any]:
+        for part in batches:
+            decoded.add(part.num_rows)
+            yield part
+
+    def looks(events: DataFrame) -> DataFrame:
+        return events.withColumn("id", F.col("id") + events.count())
+
+    one = batch(looks, looks_ahead=True)
+    one.decode = lambda records, *_: records.mapInArrow(counted, records.schema)
+    one.run(rows(DECODED, record(0), record(1), record(2)), 3)
+    expected = rows(WRITTEN, (3, "t", 0, 0), (4, "t", 0, 1), (5, "t", 0, 2))
+    assert_df_equality(written(one), expected, ignore_row_order=True, ignore_nullable=True)
+    assert decoded.value == 3
+
+
+def test_its_raw_records_are_kept_only_once_one_was_rejected(batch: Any, rows: Rows) -> None:
+    one, kept = batch(odd_ones_are_refused, looks_ahead=True), []
+
+    def decode(records: DataFrame, now: datetime, keep: bool) -> DataFrame:
+        kept.append(keep)
+        return records if keep else records.withColumn("_value", F.lit(None).cast("binary"))
+
+    one.decode = decode
+    for offset in (0, 1, 3, 2, 4):
+        one.run(rows(DECODED, record(offset)), 3)
+    anew = [False, True]  # for a second pass, if there is one
+    assert kept == [*anew, *anew, True, True, *anew]
+    assert counts(one) == [Counts(1, 1), *[Counts(1, 0, dead_letters=1)] * 2, *[Counts(1, 1)] * 2]
+    letters = one.outlets.dead.rows().select("_offset", "value").orderBy("_offset").collect()
+    assert [tuple(row) for row in letters] == [(1, b"raw"), (3, b"raw")]
 
 
 def sent_again(offset: int, own: int) -> tuple[Any, ...]:
