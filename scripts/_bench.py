@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import _bench_enrichment
 import _bench_postgres
 import _bench_replay
 import psycopg2
@@ -29,6 +30,7 @@ from rich.table import Table
 CUSTOMERS = USERS = 100_000
 JOIN = "stream_table_join"
 PARTITIONS = 4
+WHAT = ("join", "enrichment", "growth", "soak", "postgres", "append", "replay", "replay-growth")
 screen = Console(width=110)
 
 
@@ -77,11 +79,20 @@ class Bench:
             )
 
     def run(
-        self, program: str, topic: str, batch: int, more: Mapping[str, object] | None = None, job: str = JOIN
+        self,
+        program: str,
+        topic: str,
+        batch: int,
+        more: Mapping[str, object] | None = None,
+        job: str = JOIN,
+        config: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """One process to the end of the topic, with `more` settings; what it measured of itself."""
+        """One process to the end of the topic, with `more` settings than its config has; what it measured of itself."""
         self._runs += 1
         place = self._folder / f"run{self._runs}"
+        file = place.with_suffix(".yaml")
+        if config:
+            file.write_text(json.dumps(config))  # which is YAML
         settings = {
             "source.kafka.topic": topic,
             "dead_letters.kafka.topic": f"{topic}.dead",
@@ -92,7 +103,7 @@ class Bench:
             "trigger.every": "null",
             **(more or {}),
         }
-        asked = json.dumps({"program": program, "job": job, "settings": settings})
+        asked = json.dumps({"program": program, "job": job, "settings": settings, "file": config and str(file)})
         script = str(Path(__file__).with_name("_bench_run.py"))
         environment = {**os.environ, **self._stack.environment()}
         done = subprocess.run([sys.executable, script, asked], capture_output=True, text=True, env=environment)
@@ -205,7 +216,7 @@ def replay(bench: Bench, folder: Path, events: int, rounds: int) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench")
-    parser.add_argument("what", choices=["join", "growth", "soak", "postgres", "append", "replay", "replay-growth"])
+    parser.add_argument("what", choices=WHAT)
     parser.add_argument("--events", type=int, default=2_000_000)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--batch", type=int, choices=[200_000, 1_000], help="only batches of this size")
@@ -223,6 +234,8 @@ def main() -> int:
             screen.print(_bench_postgres.postgres(stack, asked.rows, asked.pairs))
         elif asked.what == "join":
             join(bench, asked.events, asked.pairs, asked.batch)
+        elif asked.what == "enrichment":
+            screen.print(_bench_enrichment.enrichment(bench, stack, asked.events, asked.pairs))
         elif asked.what == "replay":
             replay(bench, Path(name), asked.events, asked.pairs)
         elif asked.what == "append":

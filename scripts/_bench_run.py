@@ -1,7 +1,8 @@
 """One measured run, in a process of its own: _bench_run.py '{"program": "job" | "bare", ...}'; prints one line of JSON.
 
-`bare` is what a careful engineer writes first: from_json, a broadcast join with a cached reference table, Delta's own sink; for
-events the same without a join. It rejects nothing, refreshes nothing, knows no duplicate and keeps no ledger.
+`bare` is what a careful engineer writes first: from_json, a broadcast join with a cached reference table, Delta's own sink;
+for events the same without a join, for a service of rates a call an event. It rejects nothing, refreshes nothing, knows no
+duplicate and keeps no ledger.
 """
 
 from __future__ import annotations
@@ -17,13 +18,21 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from _bench_calls import calls_wanted, one_call_an_event
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql.streaming.listener import (
+    QueryProgressEvent,
+    QueryStartedEvent,
+    QueryTerminatedEvent,
+    StreamingQueryListener,
+)
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 from jobs.core import layers
 from jobs.core.config import JobConfig
+from jobs.core.enrichment.settings import EnrichConfig, Lookup
 from jobs.core.session import session
 
 SHORT = "event_type STRING, data STRING, timestamp DOUBLE"
@@ -34,13 +43,22 @@ def main() -> None:
     asked = json.loads(sys.argv[1])
     overrides = [f"{key}={value}" for key, value in asked["settings"].items()]
     job = import_module(f"jobs.{asked['job']}")
-    config = layers.load(job.Config, None, "local", overrides, os.environ, default_name=asked["job"]).config
+    file = Path(asked["file"]) if asked["file"] else None
+    config = layers.load(job.Config, file, "local", overrides, os.environ, default_name=asked["job"]).config
     extra = {"spark.ui.enabled": "false", "spark.sql.streaming.numRecentProgressUpdates": "100000"}
     spark = session("bench", {**config.spark, **extra})
     spark.sparkContext.setLogLevel("ERROR")
+    warmed = Warmed()
+    spark.streams.addListener(warmed)
     query = _job(spark, job, config) if asked["program"] == "job" else _bare(spark, config)
     found = {**_rates(query), **_cpu(), **_memory(spark)}
-    found["rows"] = spark.read.format("delta").load(str(_path(config))).count()
+    found["warm_cpu_s"] = found["cpu_s"] - warmed.cpu_s
+    rows = spark.read.format("delta").load(str(_path(config)))
+    found["rows"] = rows.count()
+    if "rate" in rows.columns:
+        found["rates"] = str(rows.agg(F.sum("rate")).first()[0])  # type: ignore[index]
+    if isinstance(config, EnrichConfig) and asked["program"] == "job":
+        found["wanted"] = calls_wanted(spark, rows, _ends(query), _lookup(config))
     print(json.dumps(found))
     spark.stop()
 
@@ -62,7 +80,10 @@ def _bare_stream(spark: SparkSession, config: JobConfig) -> DataStreamWriter:
     reader = spark.readStream.format("kafka").option("kafka.bootstrap.servers", config.kafka.bootstrap_servers)
     reader = reader.option("subscribe", str(config.source.kafka.topic)).option("startingOffsets", "earliest")
     records = reader.option("maxOffsetsPerTrigger", config.scaling.max_offsets_per_trigger).load()
-    rows = _events(records) if config.source.format == "event" else _joined(spark, config, records)
+    if isinstance(config, EnrichConfig):
+        rows = one_call_an_event(_parsed(config, records), _lookup(config))
+    else:
+        rows = _events(records) if config.source.format == "event" else _joined(spark, config, records)
     writer = rows.writeStream.format("delta").option("checkpointLocation", str(config.checkpoint))
     return writer.partitionBy(*config.sink.delta.partition_by).trigger(availableNow=True)
 
@@ -84,11 +105,19 @@ def _events(records: DataFrame) -> DataFrame:
 
 
 def _joined(spark: SparkSession, config: JobConfig, records: DataFrame) -> DataFrame:
-    schema = str(config.source.schema_)
-    parsed = records.select(F.from_json(F.col("value").cast("string"), schema).alias("e")).select("e.*")
     customers = _customers(spark, config).persist()
     customers.count()
-    return parsed.join(F.broadcast(customers), "customer_id", "left")
+    return _parsed(config, records).join(F.broadcast(customers), "customer_id", "left")
+
+
+def _parsed(config: JobConfig, records: DataFrame) -> DataFrame:
+    schema = str(config.source.schema_)
+    return records.select(F.from_json(F.col("value").cast("string"), schema).alias("e")).select("e.*")
+
+
+def _lookup(config: EnrichConfig) -> Lookup:
+    (lookup,) = (step.lookup for step in config.enrich.values() if step.lookup)
+    return lookup
 
 
 def _customers(spark: SparkSession, config: JobConfig) -> DataFrame:
@@ -107,7 +136,28 @@ def _rates(query: StreamingQuery) -> dict[str, Any]:
     batches = [p for p in query.recentProgress if p["numInputRows"]][WARM:]
     took = [p["durationMs"]["triggerExecution"] for p in batches]
     events = sum(p["numInputRows"] for p in batches)
-    return {"events_per_s": events / (sum(took) / 1000), "batch_ms": took}
+    return {"events_per_s": events / (sum(took) / 1000), "batch_ms": took, "warm_events": events}
+
+
+def _ends(query: StreamingQuery) -> list[dict[str, int]]:
+    """Of each batch, the offsets at its end by partition."""
+    sources = [p["sources"][0]["endOffset"] for p in query.recentProgress if p["numInputRows"]]
+    found = [json.loads(end) if isinstance(end, str) else end for end in sources]
+    return [parts for end in found for parts in end.values()]
+
+
+class Warmed(StreamingQueryListener):
+    """CPU seconds until the batches that are measured."""
+
+    cpu_s = 0.0
+
+    def onQueryStarted(self, event: QueryStartedEvent) -> None: ...
+
+    def onQueryProgress(self, event: QueryProgressEvent) -> None:
+        if event.progress.batchId == WARM - 1:
+            self.cpu_s = _cpu()["cpu_s"]
+
+    def onQueryTerminated(self, event: QueryTerminatedEvent) -> None: ...
 
 
 def _cpu() -> dict[str, float]:
