@@ -21,6 +21,7 @@ from jobs.core.layers import CONF, load
 from jobs.core.metrics import Metrics
 from jobs.core.reasons import Reason
 from jobs.core.reference import Status
+from jobs.core.watched import LookupStatus, Watched
 from jobs.stream_table_join import Config
 
 ROOT = CONF.parent
@@ -121,7 +122,8 @@ def test_every_exit_code_is_listed() -> None:
 
 def test_every_metric_is_listed_with_its_labels() -> None:
     metrics = Metrics("join", lambda: datetime(2026, 1, 1, tzinfo=timezone.utc))
-    metrics.reference(lambda: Status("v1", 0, None, 0))
+    tables, lookups = {"t": lambda: Status("v1", 0, None, 0)}, {"l": lambda: LookupStatus("closed", {}, 0, 0, 0)}
+    metrics.watch(Watched(tables, lookups))
     metrics.lag.reached('[{"orders": {"0": 1}}]')
     metrics.lag.ends({"orders": {0: (0, 1)}})
     metrics.took("write", 1)

@@ -168,7 +168,7 @@ def test_a_key_that_cannot_be_cast_is_not_asked_for(server: Server, rows: Rows) 
     assert (row["_reason"], server.asked) == ("NO_REFERENCE", [])
 
 
-def test_a_lookup_looks_ahead(server: Server) -> None:
+def test_a_lookup_looks_ahead(server: Server, spark: SparkSession) -> None:
     assert Chain([lookup(server)]).looks_ahead
 
 
