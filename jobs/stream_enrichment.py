@@ -4,7 +4,8 @@ In         source        one record an event, decoded by source.schema
            enrich        steps in their order: a reference table, the version of a table that held at the event's time, a
                          lookup in a service, or SQL over the columns before it
 Out        sink          stream columns, each step's columns, _enrichment (step: fresh, cached, stale, default, missed),
-                         _topic, _partition, _offset; a column whose name there is already is called ref_<name>
+                         _topic, _partition, _offset; a column whose name there is already is called ref_<name>; where rows are
+                         corrected, _revision: 0, and of a record the greatest one holds
 Rejected   dead_letters  key, value and headers byte for byte, coordinates, reason; NO_REFERENCE and NO_ANSWER as each step
                          says, or they wait (waiting.parked) and are tried again until waiting.wait_for
 Delivery   as the table join: exactly once into Delta, Parquet and PostgreSQL, at least once into Kafka, by event id
