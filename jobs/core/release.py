@@ -29,6 +29,7 @@ class Tried:
     at: datetime
     note: dict[str, str]
     parked: int
+    waited: bool  # whether anything did
     pause: timedelta
 
 
@@ -54,11 +55,12 @@ class Release:
         waiting, before = self._parking.waiting(), self._batch.ledger.next
         waits = waiting is not None and self._try(waiting, now)
         moved = self._batch.ledger.next != before
-        self._tried = Tried(now, note, parked, self._pause(moved) if waits else self._parking.patience)
+        self._tried = Tried(now, note, parked, waits, self._pause(moved) if waits else self._parking.patience)
 
     def _pause(self, moved: bool) -> timedelta:
-        """Until what waits is tried again."""
-        again = FIRST if moved or self._tried is None else 2 * self._tried.pause
+        """Until what waits is tried again; the pause in which nothing waited is no beginning."""
+        last = self._tried
+        again = 2 * last.pause if last and last.waited and not moved else FIRST
         return min(again, self._parking.patience)
 
     def _due(self) -> bool:

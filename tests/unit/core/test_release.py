@@ -70,6 +70,13 @@ def test_what_was_parked_since_is_tried_soon(case: Case) -> None:
     assert case.tries(3, 4) == [4]
 
 
+def test_what_waits_after_nothing_did_is_tried_with_pauses_that_double(case: Case) -> None:
+    case.waiting = 0
+    assert case.tries(0) == [0]
+    case.batch.parked = case.waiting = 1
+    assert case.tries(*range(1, 10)) == [1, 2, 4, 8]
+
+
 def test_a_newer_version_is_tried_at_once(case: Case) -> None:
     assert case.tries(0) == [0]
     case.version = "v2"
