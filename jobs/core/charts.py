@@ -15,14 +15,19 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
+from jobs.core.breaker import State
+from jobs.core.scrapes import Asked
+
 if TYPE_CHECKING:
     from pyspark.sql import Row
 
 BLUE, VERMILION, GREY, FAINT = "#0072B2", "#D55E00", "#777777", "#DDDDDD"
+BREAKER: tuple[State, ...] = ("closed", "half_open", "open")
 LINES = (BLUE, VERMILION, GREY)
 WIDTH_IN = 8.0
 LABELLED = 12  # more bars than these side by side are too narrow for numbers
 APART = 0.07  # of the height: names of lines that stand closer than this run into each other
+LOWEST = 8  # of a hundred: a part that is lower has no room for its number
 FEWEST = 5  # room for as many bars, so that a single one is no wall
 THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
 
@@ -101,6 +106,45 @@ def seconds_by_events(measured: Mapping[str, Sequence[tuple[int, float]]]) -> Fi
     axes.xaxis.set_major_formatter(THOUSANDS)
     _named(axes, {label: points[-1] for label, points in lines.items()}, colors)
     return figure
+
+
+def lookups_by_batch(done: Sequence[tuple[str, Asked]]) -> Figure:
+    """What is written below a batch, and what a lookup did in it: answers that were kept, time of a call, its breaker."""
+    figure = Figure(figsize=(WIDTH_IN, 6), layout="constrained")
+    kept, calls, breaker = figure.subplots(3, 1, sharex=True, height_ratios=[2, 2, 1])
+    kept.set(title="A lookup by batch", ylabel="% of keys")
+    calls.set(ylabel="ms a call")
+    breaker.set(ylabel="breaker", xlabel="batch")
+    if not done:
+        return _empty(figure, "no batches")
+    lookups = [one for _, one in done]
+    _stacked(kept, {state: [one.percent(state) for one in lookups] for state in ("cached", "stale")})
+    _columns(calls, [(number, one.call_ms) for number, one in enumerate(lookups) if one.calls], BLUE)
+    _steps(breaker, [BREAKER.index(one.breaker) for one in lookups])
+    breaker.set_xticks(range(len(done)), [f"{number}\n{below}" for number, (below, _) in enumerate(done)])
+    breaker.set_xlim(-0.6, max(len(done), FEWEST) - 0.4)
+    return figure
+
+
+def _stacked(axes: Axes, shares: Mapping[str, Sequence[float]]) -> None:
+    """Shares of a hundred on top of each other, each with its number in it where there is room."""
+    below = [0.0] * max(map(len, shares.values()))
+    for (label, values), color in zip(shares.items(), (BLUE, GREY)):
+        bars = axes.bar(range(len(values)), values, bottom=below, color=color, label=label)
+        inside = [f"{value:.0f}" if value >= LOWEST else "" for value in values]
+        axes.bar_label(bars, inside, label_type="center", color="white")
+        below = [low + value for low, value in zip(below, values)]
+    _tidy(axes, "y")
+    axes.set_ylim(0, 100)
+    axes.legend(frameon=False, ncols=len(shares), loc="lower left", bbox_to_anchor=(0, 1))
+
+
+def _steps(axes: Axes, states: Sequence[int]) -> None:
+    """A state at each batch, as a line that stays until the next one."""
+    axes.plot(range(len(states)), states, drawstyle="steps-mid", marker="o", color=VERMILION)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set(ylim=(-0.4, len(BREAKER) - 0.6))
+    axes.set_yticks(range(len(BREAKER)), [state.replace("_", "-") for state in BREAKER])
 
 
 def _named(axes: Axes, ends: Mapping[str, tuple[float, float]], colors: Mapping[str, str]) -> None:

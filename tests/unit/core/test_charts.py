@@ -12,11 +12,27 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from pyspark.sql import Row
 
-from jobs.core.charts import LABELLED, Batch, batches, dead_letters_by_reason, seconds_by_events, throughput_by_batch
+from jobs.core.charts import (
+    LABELLED,
+    Batch,
+    batches,
+    dead_letters_by_reason,
+    lookups_by_batch,
+    seconds_by_events,
+    throughput_by_batch,
+)
+from jobs.core.scrapes import Asked
 
 COUNTS = {"TOMBSTONE": 3, "MALFORMED": 1200, "CONSTRAINT": 3}
 DONE = [Batch(4, 20_000, 2.0), Batch(5, 20_000, 1.6), Batch(6, 500, 0.5)]
 MEASURED = {"whole": [(1000, 4.0), (2000, 8.0)], "from a snapshot": [(2100, 3.5), (1100, 3.0)]}
+
+LOOKUPS = [
+    ("well", Asked({"fresh": 8, "cached": 0}, 8, 0.2, "closed")),
+    ("well", Asked({"cached": 10}, 0, 0.0, "closed")),
+    ("down", Asked({"cached": 5, "stale": 3, "failed": 2}, 2, 0.6, "open")),
+    ("well", Asked({"cached": 1, "fresh": 19}, 19, 1.9, "half_open")),
+]
 
 
 def bars(axes: Axes) -> BarContainer:
@@ -154,8 +170,50 @@ def test_a_chart_of_no_replays_says_so(measured: dict[str, list[tuple[int, float
     assert (words(figure), [axes.axison for axes in figure.axes]) == (["no replays"], [False])
 
 
+def test_shares_of_keys_stand_on_each_other_with_their_numbers_where_there_is_room() -> None:
+    kept, *_ = lookups_by_batch(LOOKUPS).axes
+    cached, stale = ([(bar.get_y(), bar.get_height()) for bar in container] for container in kept.containers)
+    assert cached == [(0, 0), (0, 100), (0, 50), (0, 5)]
+    assert stale == [(0, 0), (100, 0), (50, 30), (5, 0)]
+    assert numbers(kept) == ["", "100", "50", "", "", "", "30", ""]
+    legend = kept.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["cached", "stale"]
+
+
+def test_a_call_has_its_mean_time_and_a_batch_without_calls_no_bar() -> None:
+    _, calls, _ = lookups_by_batch(LOOKUPS).axes
+    assert [(number, round(height, 6)) for number, height in heights(calls)] == [(0, 25), (2, 300), (3, 100)]
+    assert numbers(calls) == ["25", "300", "100"]
+
+
+def test_a_breaker_is_a_line_over_its_states_and_below_a_batch_stands_what_was_said_of_it() -> None:
+    *_, breaker = lookups_by_batch(LOOKUPS).axes
+    (line,) = breaker.get_lines()
+    names = [label.get_text() for label in breaker.get_yticklabels()]
+    assert [names[int(state)] for _, state in line.get_xydata()] == ["closed", "closed", "open", "half-open"]
+    assert [label.get_text() for label in breaker.get_xticklabels()] == ["0\nwell", "1\nwell", "2\ndown", "3\nwell"]
+
+
+def test_a_lookup_says_its_units() -> None:
+    kept, calls, breaker = lookups_by_batch(LOOKUPS).axes
+    assert (kept.get_title(), kept.get_ylabel(), kept.get_ylim()) == ("A lookup by batch", "% of keys", (0, 100))
+    assert (calls.get_ylabel(), breaker.get_ylabel(), breaker.get_xlabel()) == ("ms a call", "breaker", "batch")
+
+
+def test_a_chart_of_no_lookups_says_so() -> None:
+    figure = lookups_by_batch([])
+    assert (words(figure), [axes.axison for axes in figure.axes]) == (["no batches"], [False] * 3)
+
+
 @pytest.mark.parametrize(
-    "figure", [dead_letters_by_reason(COUNTS), throughput_by_batch(DONE), seconds_by_events(MEASURED)]
+    "figure",
+    [
+        dead_letters_by_reason(COUNTS),
+        throughput_by_batch(DONE),
+        seconds_by_events(MEASURED),
+        lookups_by_batch(LOOKUPS),
+    ],
 )
 def test_a_figure_can_be_drawn(figure: Figure) -> None:
     figure.draw_without_rendering()
