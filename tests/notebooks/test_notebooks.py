@@ -18,7 +18,7 @@ CUSTOMERS = 100
 LIMIT_S = 300  # for one cell, on a busy machine
 MOST_CELLS = 10
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-STACK_VARIABLES = ("KAFKA_", "POSTGRES_", "PATTERNS__")
+STACK_VARIABLES = ("KAFKA_", "POSTGRES_", "RATES_", "PATTERNS__")
 
 
 def read(path: Path) -> Any:
@@ -107,6 +107,7 @@ def test_there_are_notebooks() -> None:
         "01_stream_table_join.ipynb",
         "02_fault_tolerance.ipynb",
         "03_event_sourcing.ipynb",
+        "04_enrichment.ipynb",
     ]
 
 
@@ -178,3 +179,27 @@ def test_event_sourcing(no_stack: None) -> None:
     assert "the right fold and the live table are equal" in shown
     assert "a replay of the whole log and the table from a snapshot are equal" in shown
     assert images(notebook) == {"seconds_by_events": 1}
+
+
+PRICES = """
+order_id|product|ordered_at|price_today|price_then|is_right
+o1|tea|2026-01-09 23:59:59|3.50|3.00|false
+o2|tea|2026-01-10 00:00:00|3.50|3.50|true
+o3|mug|2026-01-05 12:00:00|NULL|8.00|false
+o4|mug|2026-01-20 12:00:00|NULL|NULL|true
+o5|pen|2026-01-05 12:00:00|1.20|NULL|false
+o6|pen|2026-01-09 12:00:00|1.20|1.20|true
+"""
+
+
+def test_enrichment(no_stack: None) -> None:
+    """How many keys are still kept is a matter of seconds; what serves while the service is down, and what waits, is not."""
+    notebook = executed(NOTEBOOKS[3])
+    text = printed(notebook)
+    assert "well {'fresh': 20} 20 calls, breaker closed\n" in text
+    assert re.findall(r"down {'stale': 40, 'failed': \d+} \d+ calls, breaker (\w+)\n", text)[1:] == ["open", "open"]
+    assert re.search(r"well .*, breaker closed\nhad to wait: 15\.0\nwaited, and are written: 15\.0\n", text)
+    assert "the audit holds: True\nCounts(read=370, written=370, " in text
+    assert set(re.findall(r"^\|K0 .*\|(\w+) *\|$", text, re.MULTILINE)) >= {"fresh", "stale"}
+    assert tables(text)[-7:] == PRICES.strip().splitlines()
+    assert images(notebook) == {"lookups_by_batch": 1}
