@@ -49,6 +49,12 @@ def value(text: str, name: str, **labels: str) -> float:
     raise KeyError(f"{name} {labels}")
 
 
+def waiting(text: str) -> int:
+    """Records that were parked since the start of the process, less those that were released."""
+    parked, released = (value(text, "patterns_records_total", outcome=outcome) for outcome in ("parked", "released"))
+    return int(parked - released)
+
+
 def asked(before: str, after: str, lookup: str) -> Asked:
     """Between one scrape and a later one of the same process. Raises KeyError for a lookup that is in none."""
 

@@ -8,8 +8,9 @@ from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
 from jobs.core.breaker import State
 from jobs.core.clock import utc_now
 from jobs.core.health import Server
+from jobs.core.ledger import Counts, Entry
 from jobs.core.metrics import Metrics
-from jobs.core.scrapes import Asked, asked, scrape, value
+from jobs.core.scrapes import Asked, asked, scrape, value, waiting
 from jobs.core.watched import LookupStatus, Watched
 
 NONE = dict.fromkeys(("fresh", "cached", "stale", "missed", "unfit", "failed"), 0)
@@ -52,6 +53,14 @@ def test_a_call_has_a_mean_time_and_a_state_a_share_of_the_keys() -> None:
 def test_without_calls_and_keys_there_is_no_time_and_no_share() -> None:
     one = Asked({}, 0, 0.0, "open")
     assert (one.call_ms, one.percent("cached")) == (0.0, 0.0)
+
+
+def test_what_was_released_waits_no_more() -> None:
+    made = Metrics("orders", utc_now)
+    assert waiting(generate_latest(made.registry).decode()) == 0
+    for kind, parked in (("batch", 5), ("release", -2)):
+        made.batch(Entry(kind, "orders", "q", 0, "[null]", "[null]", Counts(parked=parked), "2026-01-01"))
+    assert waiting(generate_latest(made.registry).decode()) == 3
 
 
 def test_a_scrape_is_what_is_served() -> None:
