@@ -219,8 +219,9 @@ class FromLookup:
     def _asked(self, keyed: DataFrame) -> Answers:
         """Those to all keys. Raises Away."""
         assert self.step.lookup, "it is a lookup"
-        keys = keyed.select(LOOKUP).filter(F.col(LOOKUP).isNotNull()).distinct()
-        answers = self._called(keys.repartition(self.step.lookup.parallel, LOOKUP))
+        keys = keyed.select(LOOKUP).filter(F.col(LOOKUP).isNotNull())
+        parts = keys.repartition(self.step.lookup.parallel, LOOKUP).distinct()  # what is parted is made distinct in its part
+        answers = self._called(parts)
         if answers.why and self.step.lookup.on_failure == "stand":
             answers.rows.unpersist()
             raise Away(self.name, answers.why)
