@@ -1,8 +1,8 @@
-"""Enrich a stream, step by step (table join, temporal join, lookup by key, expressions).
+"""Enrich a stream, step by step (table join, temporal join, interval join, lookup by key, expressions).
 
 In         source        one record an event, decoded by source.schema
            enrich        steps in their order: a reference table, the version of a table that held at the event's time, a
-                         lookup in a service, or SQL over the columns before it
+                         lookup in a service, another topic within a time bound, or SQL over the columns before it
 Out        sink          stream columns, each step's columns, _enrichment (step: fresh, cached, stale, default, missed),
                          _topic, _partition, _offset; a column whose name there is already is called ref_<name>; where rows are
                          corrected, _revision: 0, and of a record the greatest one holds
@@ -11,6 +11,7 @@ Rejected   dead_letters  key, value and headers byte for byte, coordinates, reas
 Delivery   as the table join: exactly once into Delta, Parquet and PostgreSQL, at least once into Kafka, by event id
 Staleness  a lookup's answer is at most cache.ttl old, or cache.max_stale while its service does not answer; a
            version that comes after the events of its time leaves their rows, or has them written again, as on_late says
+State      with another topic: events that wait for their partner, in the checkpoint
 Choose     what an event needs is too large to broadcast, or has to be asked for; else the table join
 Run        spark-submit jobs/stream_enrichment.py --env local
 """
@@ -24,6 +25,7 @@ from jobs.core.clock import utc_now
 from jobs.core.enrichment.chain import chain
 from jobs.core.enrichment.corrections import corrections
 from jobs.core.enrichment.settings import EnrichConfig
+from jobs.core.enrichment.streams import stream_join
 from jobs.core.running import Running
 
 
@@ -44,6 +46,7 @@ def start(spark: SparkSession, config: Config) -> Running:
         prepare=steps.prepare,
         looks_ahead=steps.looks_ahead,
         watched=steps.watched(),
+        plan=stream_join(spark, config),
         beside=lambda batch, records: corrections(spark, config, batch, steps, records),
     )
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Protocol
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.observation import Observation
 
@@ -33,6 +33,7 @@ from jobs.core.reasons import LATE, WAITING
 from jobs.core.redriven import Again, Redrive
 from jobs.core.session import overridden
 from jobs.core.sinks import Mark, Refusal
+from jobs.core.told import Told
 
 # Adaptive execution drops a join whose one side turns out empty, and with it what `observe` counted below it.
 NOT_ADAPTIVE = ("spark.sql.adaptive.enabled", "false")
@@ -57,6 +58,16 @@ class Try:
     transform: Transform
 
 
+class Planned(Protocol):
+    """What a query's plan does ahead of its batches, which then bring DECODED, and what it keeps in its state."""
+
+    def tell(self, batch: Told) -> None:
+        """The plan what it has to know of a batch that is about to run."""
+
+    def beside(self) -> Column:
+        """Of DECODED, whether a row is a rejected record of another stream."""
+
+
 @dataclass
 class MicroBatch:
     """What runs for each batch; state is only what the next batch may be spared."""
@@ -77,6 +88,7 @@ class MicroBatch:
     phase: Phase = untimed
     redrive: Redrive | None = None
     order: KeyOrder | None = None
+    planned: Planned | None = None
     parked: int = 0  # records since the start; those that were judged twice count twice
     _rejecting: bool = False  # whether the last batch rejected something: then the next one is kept for a second pass
     _newest: int | None = None  # event time of the batch in hand, by its first pass
@@ -94,6 +106,8 @@ class MicroBatch:
     def _attempt(self, records: DataFrame, mark: Mark) -> None:
         """The batch with the rows that the sink takes."""
         one = Try(records, mark, self.clock(), self.transform)
+        if self.planned:
+            self.planned.tell(Told(one.now, self.checkpoint.watermark_ms(mark.batch_id)))
         self.prepare(one.now)
         poison.until_taken(
             self.transform,
@@ -137,8 +151,8 @@ class MicroBatch:
         return self._entry(one, replace(counts, rejected_again=rejected_again), missing, reasons)
 
     def _keep(self, one: Try) -> bool:
-        """Whether there will be a second pass for the raw records, whatever the first one finds."""
-        return self.order is not None or self._redrive(one) is not None
+        """Whether there will be a second pass for the raw records, whatever the first one finds, or may be no other."""
+        return self.planned is not None or self.order is not None or self._redrive(one) is not None
 
     def _redrive(self, one: Try) -> Redrive | None:
         """Where a batch has read records that come again."""
@@ -174,7 +188,7 @@ class MicroBatch:
 
     def _decoded(self, one: Try, keep: bool) -> DataFrame:
         """DECODED, late records among the rejected; batches cut anew after a recovery leave alone what the sink holds."""
-        decoded = self.decode(one.records, one.now, keep)
+        decoded = one.records if self.planned else self.decode(one.records, one.now, keep)
         late = self.outlets.late
         if late is None:
             return decoded
@@ -184,7 +198,9 @@ class MicroBatch:
         """Writes what is good; counts what was read, written and filtered in the same pass."""
         again, seen, left, done = judged.again, Observation(), Observation(), Observation()
         newest = [self.outlets.late.newest().alias("newest")] if self.outlets.late else []
-        read = again.rows.observe(seen, F.count(F.lit(1)).alias("read"), F.count("_reason").alias("rejected"), *newest)
+        beside = [F.count_if(self.planned.beside()).alias("beside")] if self.planned else []
+        told = [F.count(F.lit(1)).alias("read"), F.count("_reason").alias("rejected"), *newest, *beside]
+        read = again.rows.observe(seen, *told)
         fresh = judged.fresh(read.filter("_reason IS NULL"))
         outcome = judged.outcome(fresh.observe(left, F.count(F.lit(1)).alias("fresh")) if judged.held else fresh)
         redriven = F.count_if((F.col(ATTEMPT) > 1) & F.col("_reason").isNull()).alias("redriven")
@@ -202,15 +218,16 @@ class MicroBatch:
             already + again.already + after["total"] - after["rejected"],
             duplicate=again.duplicate,
             redriven=again.already + after["redriven"],
+            beside=before.get("beside", 0),
         )
         left_out = {self.dropped: getattr(counts, self.dropped) + good - already - after["total"]}
         return replace(counts, **left_out)
 
     def _held(self, mark: Mark) -> DataFrame | None:
-        """Coordinates of what the sink already holds of a batch in doubt."""
+        """Coordinates of what the sink already holds of a batch in doubt; a plan's state may bring records of earlier ones."""
         unsure = bool(self.doubt) or (self.in_doubt and not self.ledger.atomic)
         held = self.outlets.good.held() if unsure else None
-        return None if held is None else mark.narrow(held)
+        return held if held is None or self.planned else mark.narrow(held)
 
     def _rejects(self, judged: Judged, one: Try) -> tuple[dict[str, int], int]:
         """Rejected records into their outlets. Counts by reason, and those that were dead letters before."""
@@ -230,7 +247,7 @@ class MicroBatch:
         mark, parked, late = one.mark, reasons.pop(WAITING, 0), reasons.pop(LATE, 0)
         self.parked += parked
         fallen = sum(reasons.values()) - counts.rejected_again - counts.redriven
-        whole = replace(counts, dead_letters=fallen, parked=parked, late=late)
+        whole = self._with_state(replace(counts, dead_letters=fallen, parked=parked, late=late), mark)
         if not whole.balanced():
             raise RuntimeError(
                 f"batch {mark.batch_id} does not add up: {whole}, {missing} were rejected on the first pass"
@@ -239,3 +256,11 @@ class MicroBatch:
         newest = self.outlets.late.noted(self.ledger.last_batch, self._newest) if self.outlets.late else {}
         note = {**self.note(), **doubt.lasting(self.doubt, mark.end), **newest}
         return Entry("batch", *place, whole, one.now.isoformat(), reasons, note)
+
+    def _with_state(self, counts: Counts, mark: Mark) -> Counts:
+        """What came out of a plan -> what went into it; the difference is in its state, or was."""
+        came = mark.records() if self.planned else None
+        if came is None:
+            return counts
+        own = counts.read - counts.beside
+        return replace(counts, read=came + counts.beside, joining=came - own)

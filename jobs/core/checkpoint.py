@@ -60,6 +60,12 @@ class Checkpoint:
             raise self._damaged(name, "ends before its offsets")
         return [None if text == "-" else self._json(name, text) for text in sources]
 
+    def watermark_ms(self, batch_id: int) -> int:
+        """Of a batch that is planned, in milliseconds since 1970: what it drops is not after that; 0 where there is none."""
+        name = f"offsets/{batch_id}"
+        head = self._json(name, self._lines(name)[0])
+        return int(head.get("batchWatermarkMs", 0)) if isinstance(head, dict) else 0
+
     def start(self, batch_id: int) -> list[Offsets]:
         """Where a batch starts: the end of the one before, or the source's own first offset."""
         earlier = [known for known in self.planned() if known < batch_id]

@@ -133,6 +133,8 @@ def recovery(given: JobConfig, how: str) -> str | None:
     if how == "reprocess" and given.parked:
         where = ".".join(next(iter(given.parks())))
         return f"from-ledger: records that waited would wait again; to read all, a new checkpoint, sink and {where}"
+    if how == "from-ledger" and given.keeps_state:
+        return "reprocess: what was in the state of its query is lost with the checkpoint, and has to be read again"
     if how == "from-ledger" and not given.source.kafka:
         return "reprocess: only a kafka source can be started at an offset, others know it by their checkpoint alone"
     return None

@@ -7,6 +7,7 @@ DECODED  the event's columns, `_topic, _partition, _offset, _timestamp`, `_reaso
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from pyspark.sql import Column, DataFrame
@@ -42,6 +43,12 @@ def decoder(source: Source) -> Decode:
             Problem("source.schema", source.schema_ or "", str(unfit), f"format {source.format}")
         ) from None
     return lambda records, now, keep: constrain(decode(records, settings, now, keep), source.constraints)
+
+
+def planned(records: DataFrame, source: Source, lateness: float) -> DataFrame:
+    """RECORDS -> DECODED, in a query's plan: each batch says its time and its watermark, which is `lateness` seconds behind."""
+    settings = replace(decode_settings(source), max_lateness=lateness)
+    return constrain(decode(records, settings, None), source.constraints)
 
 
 def decode_settings(source: Source) -> DecodeSettings:

@@ -266,6 +266,11 @@ class JobConfig(RunConfig):
     _recover: Recover | None = PrivateAttr(None)
 
     @property
+    def keeps_state(self) -> bool:
+        """Whether its query has a state that is lost with its checkpoint."""
+        return False
+
+    @property
     def recover(self) -> Recover | None:
         """How this one start recovers; only the command line can say it, as no later start should."""
         return self._recover

@@ -10,10 +10,10 @@ same for all. What is accepted stands in `core.decode_json` and `core.decode_tex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,14 +21,14 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.core import decode_avro, decode_json, decode_text
+from jobs.core import decode_avro, decode_json, decode_text, told
 from jobs.core.decode_columns import rows_where
+from jobs.core.decode_plan import Aside, Rejection
 from jobs.core.decode_plan import DecodeSettings as DecodeSettings
-from jobs.core.decode_plan import Rejection
 from jobs.core.decode_rows import Decoded, Decoder
 from jobs.core.decode_scalars import now_micros
 from jobs.core.events import reading
-from jobs.core.reasons import Reason
+from jobs.core.reasons import Apart, Reason
 
 FORMATS: dict[str, Callable[[DecodeSettings], Decoder]] = {
     "json": decode_json.decoder,
@@ -53,6 +53,9 @@ TECHNICAL = {
 }
 
 
+W = TypeVar("W", Rejection, Aside)
+
+
 class BatchDecoder(NamedTuple):
     """A format's decoder, with what holds for all formats."""
 
@@ -60,10 +63,11 @@ class BatchDecoder(NamedTuple):
     read: Decoder
     latest: int  # microseconds since 1970: an event after this is in the future
     keep_raw: bool = False
+    watermark: int | None = None  # microseconds since 1970: an event that is not after this is late
 
 
-def decode(records: DataFrame, settings: DecodeSettings, now: datetime, keep_raw: bool = False) -> DataFrame:
-    """RECORDS -> DECODED; an event may be `max_future` after `now`.
+def decode(records: DataFrame, settings: DecodeSettings, now: datetime | None, keep_raw: bool = False) -> DataFrame:
+    """RECORDS -> DECODED; an event may be `max_future` after `now`, which a query's plan is told by each of its batches.
 
     Headers travel through Python as JSON text: for a list column Spark measures an Arrow batch anew at each of its rows.
     """
@@ -90,16 +94,17 @@ def nullable(given: T.DataType) -> T.DataType:
 
 
 def decode_batches(
-    batches: Iterable[pa.RecordBatch], settings: DecodeSettings, now: datetime, keep_raw: bool = False
+    batches: Iterable[pa.RecordBatch], settings: DecodeSettings, now: datetime | None, keep_raw: bool = False
 ) -> Iterator[pa.RecordBatch]:
     """What runs in the executors."""
     decoder = batch_decoder(settings, now, keep_raw)
     return (decode_batch(batch, decoder) for batch in batches)
 
 
-def batch_decoder(settings: DecodeSettings, now: datetime, keep_raw: bool = False) -> BatchDecoder:
+def batch_decoder(settings: DecodeSettings, now: datetime | None, keep_raw: bool = False) -> BatchDecoder:
+    now, watermark = (now, None) if now else told.heard()
     latest = now_micros(now) + int(settings.max_future * 1_000_000)
-    return BatchDecoder(settings, format_decoder(settings), latest, keep_raw)
+    return BatchDecoder(settings, format_decoder(settings), latest, keep_raw, (watermark or 0) * 1_000 or None)
 
 
 @lru_cache(maxsize=8)
@@ -115,9 +120,10 @@ def decode_batch(batch: pa.RecordBatch, decoder: BatchDecoder) -> pa.RecordBatch
     values = batch.column("value")
     early = tombstones_and_giants(values, decoder.settings.max_record_bytes)
     found = _expanded(decoder.read(_without(values, early)), early, len(values))
-    late = future(found, decoder.settings, decoder.latest)
-    rejected = {**found.rejected, **late}
-    rows = _rows(found, late)
+    early_or_late = (future(found, decoder.settings, decoder.latest), late(found, decoder.settings, decoder.watermark))
+    untimely: dict[int, Rejection | Aside] = {row: why for each in early_or_late for row, why in each.items()}
+    rejected = {**found.rejected, **untimely}
+    rows = _rows(found, untimely)
     event = found.columns if rows is None else [column.take(rows) for column in found.columns]
     names = [*decoder.settings.schema.names, *TECHNICAL]
     place = [batch.column(name) for name in PLACE]
@@ -139,16 +145,36 @@ def tombstones_and_giants(values: pa.Array, most: int) -> dict[int, Rejection]:
 
 def future(found: Decoded, settings: DecodeSettings, latest: int) -> dict[int, Rejection]:
     """The records whose event time is after the latest allowed."""
-    if settings.event_time is None:
-        return {}
-    times = found.columns[settings.schema.names.index(settings.event_time)].cast(pa.int64())
-    newest = pc.max(times).as_py()
+    times = _times(found, settings)
+    newest = None if times is None else pc.max(times).as_py()
     if newest is None or newest <= latest:
         return {}
-    late = {*rows_where(pc.greater(times, latest))}
-    places = range(len(times)) if found.places is None else found.places
     detail = f"$.{settings.event_time}: more than {settings.max_future:g} s in the future"[:200]
-    return {row: Rejection(Reason.FUTURE, detail) for row, place in enumerate(places) if place in late}
+    return _at(found, pc.greater(times, latest), Rejection(Reason.FUTURE, detail))
+
+
+def late(found: Decoded, settings: DecodeSettings, watermark: int | None) -> dict[int, Aside]:
+    """The records whose event time is not after the watermark, if there is one."""
+    times = _times(found, settings) if watermark is not None else None
+    oldest = None if times is None else pc.min(times).as_py()
+    if oldest is None or watermark is None or oldest > watermark:
+        return {}
+    detail = f"{settings.event_time}: {settings.max_lateness or 0:g} s or more behind the newest event"
+    return _at(found, pc.less_equal(times, watermark), Aside(Apart.LATE, detail))
+
+
+def _times(found: Decoded, settings: DecodeSettings) -> pa.Array | None:
+    """In microseconds since 1970."""
+    if settings.event_time is None:
+        return None
+    return found.columns[settings.schema.names.index(settings.event_time)].cast(pa.int64())
+
+
+def _at(found: Decoded, mask: pa.Array, why: W) -> dict[int, W]:
+    """By record, where the mask is true for its row."""
+    wrong = {*rows_where(mask)}
+    places = range(len(mask)) if found.places is None else found.places
+    return {row: why for row, place in enumerate(places) if place in wrong}
 
 
 def _without(values: pa.Array, early: dict[int, Rejection]) -> pa.Array:
@@ -166,17 +192,17 @@ def _expanded(found: Decoded, early: dict[int, Rejection], count: int) -> Decode
     return Decoded(found.columns, places, {**early, **{seen[row]: why for row, why in found.rejected.items()}})
 
 
-def _rows(found: Decoded, late: dict[int, Rejection]) -> pa.Array | None:
+def _rows(found: Decoded, untimely: Collection[int]) -> pa.Array | None:
     """Where each record's row is, null where it was rejected; None if they are all in their places."""
-    if found.places is None and not late:
+    if found.places is None and not untimely:
         return None
     places = list(range(len(found.columns[0]))) if found.places is None else found.places
     return pa.array(
-        [None if record in late else row for record, row in enumerate(places)] if late else places, pa.int64()
+        [None if record in untimely else row for record, row in enumerate(places)] if untimely else places, pa.int64()
     )
 
 
-def _faults(rejected: dict[int, Rejection], count: int) -> list[pa.Array]:
+def _faults(rejected: Mapping[int, Rejection | Aside], count: int) -> list[pa.Array]:
     if not rejected:
         return [pa.nulls(count, pa.string())] * 2
     found = [rejected.get(row) for row in range(count)]
@@ -184,7 +210,7 @@ def _faults(rejected: dict[int, Rejection], count: int) -> list[pa.Array]:
     return [reasons, pa.array([fault and fault.detail for fault in found], pa.string())]
 
 
-def _record(batch: pa.RecordBatch, rejected: dict[int, Rejection], decoder: BatchDecoder) -> list[pa.Array]:
+def _record(batch: pa.RecordBatch, rejected: Collection[int], decoder: BatchDecoder) -> list[pa.Array]:
     """Key, value and headers: of the rejected records, or of all."""
     given = [batch.column(name) for name in RECORD]
     if decoder.keep_raw:

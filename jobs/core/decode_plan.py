@@ -14,7 +14,7 @@ from pyspark.sql import types as T
 
 from jobs.core import decode_scalars as scalars
 from jobs.core.decode_scalars import Number, Read, Unfit
-from jobs.core.reasons import Reason
+from jobs.core.reasons import Apart, Reason
 
 MAX_DETAIL = 200
 DOCUMENT = pa.struct([("text", pa.string()), ("field", pa.string())])
@@ -37,6 +37,7 @@ class DecodeSettings:
     max_future: float = 3600.0  # seconds
     max_record_bytes: int = 1 << 20
     max_depth: int = 64
+    max_lateness: float | None = None  # seconds; in a plan that is told its batches' watermark, which is as far behind
 
     def __hash__(self) -> int:
         return hash((self.format, self.schema.json(), self.required, self.event_time))
@@ -47,6 +48,13 @@ class DecodeSettings:
 
 class Rejection(NamedTuple):
     reason: Reason
+    detail: str
+
+
+class Aside(NamedTuple):
+    """A record without fault that is no dead letter, either."""
+
+    reason: Apart
     detail: str
 
 

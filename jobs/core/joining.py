@@ -11,6 +11,7 @@ from pyspark.sql.types import StructType
 from jobs.core.errors import ConfigError, Problem
 
 MATCHED = "_matched"  # true where there is a row, else null
+JOINED = "_joined"  # the same of a record of another stream
 
 
 def matched(

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from typing import Protocol
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -28,6 +29,39 @@ from jobs.core.sources import COORDINATES
 NEWEST = "newest_event_time"  # in the ledger's note
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 MICROSECOND = timedelta(microseconds=1)
+
+
+class Late(Protocol):
+    """How a job tells late records, and where they go."""
+
+    @property
+    def to(self) -> Outlet:
+        """Their place."""
+
+    def judge(self, decoded: DataFrame, last: Entry | None, held: DataFrame | None) -> DataFrame:
+        """DECODED -> DECODED: good records that are late get their reason."""
+
+    def newest(self) -> Column:
+        """An aggregate over DECODED, in microseconds since 1970."""
+
+    def noted(self, last: Entry | None, newest: int | None) -> dict[str, str]:
+        """What a batch's record carries on, given the newest event time of the batch itself."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Late records were told apart by the query's plan, with the watermark that Spark itself keeps."""
+
+    to: Outlet
+
+    def judge(self, decoded: DataFrame, last: Entry | None, held: DataFrame | None) -> DataFrame:
+        return decoded
+
+    def newest(self) -> Column:
+        return F.max(F.lit(None).cast("bigint"))
+
+    def noted(self, last: Entry | None, newest: int | None) -> dict[str, str]:
+        return {}
 
 
 @dataclass(frozen=True)
@@ -73,12 +107,14 @@ class Lateness:
         )
 
 
-def bound(spark: SparkSession, config: JobConfig, lease: Lease) -> Lateness | None:
+def bound(spark: SparkSession, config: JobConfig, lease: Lease, planned: bool = False) -> Late | None:
     """The bound that the config sets, if any. Raises DependencyMissing for a topic that is not there."""
     late, column, letters = config.source.late, config.source.event_time, config.dead_letters
     to = dead_letters.outlet(spark, config, late.to, lease) if late else None
     if not (late and column and to):
         return None
+    if planned:
+        return Judged(to)
     again = letters.redrive.topic if letters and letters.redrive else None
     return Lateness(column, timedelta(milliseconds=late.max_lateness.ms), to, again)
 

@@ -23,7 +23,8 @@ from jobs.core.sinks import Mark
 LEDGER = """
     seq BIGINT, kind STRING, job STRING, query_id STRING, batch_id BIGINT, start STRING, end STRING,
     counts STRUCT<read: BIGINT, written: BIGINT, filtered: BIGINT, dead_letters: BIGINT, parked: BIGINT,
-                  superseded: BIGINT, duplicate: BIGINT, redriven: BIGINT, rejected_again: BIGINT, late: BIGINT>,
+                  superseded: BIGINT, duplicate: BIGINT, redriven: BIGINT, rejected_again: BIGINT, late: BIGINT,
+                  joining: BIGINT, beside: BIGINT>,
     reasons MAP<STRING, BIGINT>, note MAP<STRING, STRING>, written_at STRING
 """
 SEGMENT = 100
@@ -50,11 +51,13 @@ class Counts:
     redriven: int = 0
     rejected_again: int = 0
     late: int = 0  # beyond max_lateness, put aside
+    joining: int = 0  # in the state of a join with another stream, until their time is over; less those that came out
+    beside: int = 0  # of those that were read: rejected records of another stream
 
     @property
     def outcomes(self) -> int:
         again = self.duplicate + self.redriven + self.rejected_again
-        aside = self.dead_letters + self.parked + self.late
+        aside = self.dead_letters + self.parked + self.late + self.joining
         return self.written + self.filtered + self.superseded + aside + again
 
     @property

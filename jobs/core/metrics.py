@@ -28,7 +28,7 @@ from jobs.core.reasons import Reason
 from jobs.core.watched import Shown, Watched
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
-RELEASED = "released"  # parked records that were released: the only count of a ledger that goes down
+LEFT = {"parked": "released", "joining": "joined"}  # counts of a ledger that go down, and what that is called
 BREAKER: dict[State, int] = {"closed": 0, "half_open": 1, "open": 2}
 
 
@@ -71,7 +71,7 @@ class Metrics:
 
     def _begin_at_zero(self) -> None:
         """What may be counted is there before it happens, so that a first time is an increase."""
-        for outcome in [*(field.name for field in fields(Counts)), RELEASED]:
+        for outcome in [*(field.name for field in fields(Counts)), *LEFT.values()]:
             self._records.labels(self.job, outcome)
         for reason in Reason:
             self._dead.labels(self.job, reason.value)
@@ -80,7 +80,7 @@ class Metrics:
     def batch(self, entry: Entry) -> None:
         """One record of the ledger, of a batch or of a release."""
         for name, count in {**asdict(entry.counts), "dead_letters": entry.counts.letters}.items():
-            self._records.labels(self.job, name if count >= 0 else RELEASED).inc(abs(count))
+            self._records.labels(self.job, name if count >= 0 else LEFT[name]).inc(abs(count))
         for reason, count in entry.reasons.items():
             self._dead.labels(self.job, reason).inc(count)
         if entry.kind == "batch":

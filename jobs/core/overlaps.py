@@ -25,7 +25,7 @@ def topics(config: JobConfig) -> Iterator[Finding]:
     written = topics_written(config)
     for path, topic in written.items():
         pattern = config.source.kafka.topic_pattern if config.source.kafka else None
-        if _reads(config.source.kafka, topic):
+        if reads(config.source.kafka, topic):
             yield Finding(path, f"a topic that the source does not read ({pattern or topic})")
     for (path, topic), (other, beside) in combinations(written.items(), 2):
         if topic == beside:
@@ -70,7 +70,8 @@ def topics_written(config: JobConfig) -> dict[Path, str]:
     return {path: topic for path, topic in places.items() if topic is not None}
 
 
-def _reads(source: KafkaSource | None, topic: str) -> bool:
+def reads(source: KafkaSource | None, topic: str) -> bool:
+    """Whether a topic is one of a source's."""
     if source is None:
         return False
     given = [source.topic] if isinstance(source.topic, str) else source.topic or []
@@ -89,7 +90,7 @@ def shared_redrives(configs: Mapping[str, JobConfig]) -> list[Problem]:
 
 
 def _uses(config: JobConfig, topic: str) -> Iterator[str]:
-    if _reads(config.source.kafka, topic):
+    if reads(config.source.kafka, topic):
         yield "source.kafka"
     yield from (".".join(path) for path, place in topics_written(config).items() if place == topic)
 

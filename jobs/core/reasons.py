@@ -35,8 +35,14 @@ class Reason(str, Enum):
     SINK_REJECTED = "SINK_REJECTED"  # the sink's table refused the row: a constraint, a type, a length, an encoding
 
 
-LATE = "LATE"  # not a dead letter: a late record has an output of its own
-WAITING = "WAITING"  # not a dead letter: the record is parked, and tried again
+class Apart(str, Enum):
+    """Why a record is put aside that is no dead letter."""
+
+    LATE = "LATE"  # it has an output of its own
+    WAITING = "WAITING"  # it is parked, and tried again
+
+
+LATE, WAITING = Apart.LATE.value, Apart.WAITING.value
 INSTEAD = (
     "_instead"  # column: the reason of a waiting record once it has waited too long; NO_REFERENCE where there is none
 )

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from threading import Event
-from typing import Any
+from typing import Any, Protocol
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
 from jobs.core import classify, continuity, dead_letters, doubt, lateness, recovery, sources
 from jobs.core import lease as leases
-from jobs.core.batch import Dropped, MicroBatch, Prepare, unprepared
+from jobs.core.batch import Dropped, MicroBatch, Planned, Prepare, unprepared
 from jobs.core.budget import Budget
 from jobs.core.causes import namer, naming
 from jobs.core.checkpoint import Checkpoint
@@ -52,6 +52,13 @@ SINK, DEAD_LETTERS = "sink", "dead_letters"
 CALLED = {"write": SINK, "ledger": SINK, "dead_letters": DEAD_LETTERS}  # phase of a batch: which dependency it calls
 
 
+class Plan(Planned, Protocol):
+    """A part of a query's plan."""
+
+    def made(self, records: DataFrame) -> DataFrame:
+        """The stream that a source brings -> DECODED."""
+
+
 def nothing_beside(batch: MicroBatch, records: StructType) -> Sequence[Tick]:
     return []
 
@@ -71,6 +78,7 @@ class Given:
     make: Callable[[], None]
     looks_ahead: bool
     beside: Beside
+    plan: Plan | None
 
 
 def start(
@@ -87,15 +95,16 @@ def start(
     make: Callable[[], None] = lambda: None,
     looks_ahead: bool = False,
     beside: Beside = nothing_beside,
+    plan: Plan | None = None,
 ) -> Running:
     """Starts the job, under its lease; `make` comes before anything of the sink is looked at.
 
     A transform that `looks_ahead` reads its events before it gives any. What is done `beside` batches calls what they call, and
-    waits for it as they do.
+    waits for it as they do. A `plan` is applied to the stream itself.
 
     Raises DependencyMissing, LeaseHeld, CheckpointDamaged, LedgerMismatch, SourceLost, ConfigError before any row is written.
     """
-    given = Given(transform, ticks, note, clock, wait, watched, prepare, dropped, make, looks_ahead, beside)
+    given = Given(transform, ticks, note, clock, wait, watched, prepare, dropped, make, looks_ahead, beside, plan)
     with naming(_places(config, wait)):
         keep_private(spark, _places(config, wait))
         lease = leases.take(register(spark, config), config.job, this(clock()), config.lease)
@@ -113,7 +122,7 @@ def _start(spark: SparkSession, config: JobConfig, given: Given, lease: Lease) -
     target, ledger = place(spark, config, telling(metrics.batch, *([budget.told] if budget else [])), lease)
     if lease.taken_from:
         ledger.append(takeover(config.job, lease.epoch, str(lease.taken_from), given.clock()))
-    outlets, checkpoint = _outlets(spark, config, target, given.wait, lease), Checkpoint(spark, str(config.checkpoint))
+    outlets, checkpoint = _outlets(spark, config, given, target, lease), Checkpoint(spark, str(config.checkpoint))
     source = continuity.Source(spark, config, checkpoint, ledger)
     source.check()
     recovery.ready(spark, config, checkpoint, ledger, given.clock)
@@ -124,7 +133,7 @@ def _start(spark: SparkSession, config: JobConfig, given: Given, lease: Lease) -
     batch = _batch(config, given, checkpoint, ledger, outlets, source)
     guard = _guard(config, metrics)
     batch.phase, batch.redrive = _phase(metrics, guard), redrive(spark, config, checkpoint.path)
-    batch.order = key_order(spark, config, lease)
+    batch.order, batch.planned = key_order(spark, config, lease), given.plan
     due = DueLetters(spark, config, checkpoint.path, given.clock, metrics.retried)
     due.tick()  # so that a run over what is there has them, too
     releases = [Release(batch, outlets.parked)] if outlets.parked else []
@@ -133,7 +142,8 @@ def _start(spark: SparkSession, config: JobConfig, given: Given, lease: Lease) -
     checks = [budget.check] if budget else []
     if config.scaling.shuffle_partitions:
         spark.conf.set("spark.sql.shuffle.partitions", str(config.scaling.shuffle_partitions))
-    writer = stream.writeStream.queryName(config.job).option("checkpointLocation", checkpoint.path)
+    planned = given.plan.made(stream) if given.plan else stream
+    writer = planned.writeStream.queryName(config.job).option("checkpointLocation", checkpoint.path)
     ticks = [lease.check, *given.ticks, due.tick]
     named = namer(source.check, [checkpoint.path, *_places(config, given.wait)])
     beside = [*(release.tick for release in releases), *given.beside(batch, stream.schema)]
@@ -146,10 +156,11 @@ def _places(config: JobConfig, wait: Wait | None) -> list[str]:
     return [*folders(config), *([wait.path] if wait else [])]
 
 
-def _outlets(spark: SparkSession, config: JobConfig, target: Sink, wait: Wait | None, lease: Lease) -> Outlets:
+def _outlets(spark: SparkSession, config: JobConfig, given: Given, target: Sink, lease: Lease) -> Outlets:
+    wait = given.wait
     parking = Parking(spark, wait.path, wait.wait_for, lease) if wait else None
     dead = retried(spark, config, dead_letters.sink(spark, config, lease))
-    late = lateness.bound(spark, config, lease)
+    late = lateness.bound(spark, config, lease, given.plan is not None)
     return Outlets(scaled(target, config.scaling), dead, parking, late, config.sink.max_refused)
 
 

@@ -19,7 +19,7 @@ from jobs.core.enrichment.asking import STATE, Asking, Caller, Limits
 from jobs.core.enrichment.history import FEW, Versions
 from jobs.core.enrichment.postgres_table import postgres_table
 from jobs.core.enrichment.settings import EnrichConfig, HttpService, Lookup, PostgresTable, Step
-from jobs.core.enrichment.steps import Enriching, FromExpressions, FromHistory, FromLookup, FromTable
+from jobs.core.enrichment.steps import Enriching, FromExpressions, FromHistory, FromLookup, FromStream, FromTable
 from jobs.core.postgres import Database, quoted
 from jobs.core.reference import ReferenceTable
 from jobs.core.sinks.tables import REVISION
@@ -122,6 +122,8 @@ def _step(spark: SparkSession, config: EnrichConfig, name: str, step: Step, cloc
         versions = Versions(asked.keys, asked.columns, asked.valid_from, asked.valid_to, asked.sequence, asked.deleted)
         table = ReferenceTable(spark, asked, config.postgres, clock, config.breaker, versions)
         return FromHistory(name, step, table, asked.at or str(config.source.event_time), table.count > FEW)
+    if step.stream:
+        return FromStream(name, step, list(step.default))
     if step.lookup:
         return FromLookup(name, step, _asking(spark, config, name, step.lookup), CircuitBreaker(name, config.breaker))
     return FromExpressions(name, step)

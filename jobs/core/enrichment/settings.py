@@ -1,4 +1,4 @@
-"""What `enrich` may say: steps in their order, each a reference table, its history, a lookup, or expressions."""
+"""What `enrich` may say: steps in their order; each a reference table, its history, a lookup, a stream, or expressions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from jobs.core import checks
-from jobs.core.config import JobConfig, Keyed, Loaded, Places, Reference, Settings
+from jobs.core import checks, overlaps
+from jobs.core.config import JobConfig, Keyed, Loaded, Places, Reference, Settings, Source
 from jobs.core.connections import Findings
 from jobs.core.problems import Finding
 from jobs.core.schema import SchemaError, column_names, parse_ddl
@@ -115,12 +115,38 @@ class AsOf(Loaded):
     on_late: Literal["keep", "re_emit"] = "keep"  # rows that were written before a version that is for their time came
 
 
+class Other(Source, Keyed):
+    """Another stream, of which an event gets the record of its key that happened about when it did."""
+
+    columns: list[Column] = Field(default_factory=list)  # all but the key when empty
+    before: Duration | None = None  # at most so long before the event
+    after: Duration | None = None  # and at most so long after it
+    max_lateness: Duration = Duration("1m")
+
+    def findings(self) -> Findings:
+        return [*super().findings(), *_other(self)]
+
+    @property
+    def before_s(self) -> float:
+        return self.before.seconds_total if self.before else 0.0
+
+    @property
+    def after_s(self) -> float:
+        return self.after.seconds_total if self.after else 0.0
+
+    @property
+    def bound_s(self) -> float:
+        """From the earliest to the latest."""
+        return self.before_s + self.after_s
+
+
 class Step(Settings):
-    """Exactly one of table, as_of, lookup and expressions."""
+    """Exactly one of table, as_of, lookup, stream and expressions."""
 
     table: Reference | None = None
     as_of: AsOf | None = None
     lookup: Lookup | None = None
+    stream: Other | None = None
     expressions: dict[Column, Sql] | None = None  # column: SQL over the columns that there are
     on: dict[Column, Column] = Field(default_factory=dict)  # event column: key column
     cast: dict[Column, str] = Field(default_factory=dict)  # event column: type to compare it as; what is none is a miss
@@ -128,7 +154,7 @@ class Step(Settings):
     default: dict[Column, Sql] = Field(default_factory=dict)  # column: SQL, where there is no row or no answer
 
     def findings(self) -> Findings:
-        kinds = ("table", "as_of", "lookup", "expressions")
+        kinds = ("table", "as_of", "lookup", "stream", "expressions")
         return [*checks.one_of(self, *kinds), *_keys(self), *_only_with_keys(self)]
 
     @property
@@ -168,7 +194,11 @@ class EnrichConfig(JobConfig):
     corrections: Corrections | None = None
 
     def findings(self) -> Findings:
-        return [*super().findings(), *_steps(self), *_corrections(self)]
+        return [*super().findings(), *_steps(self), *_corrections(self), *_streams(self)]
+
+    @property
+    def keeps_state(self) -> bool:
+        return any(step.stream for step in self.enrich.values())
 
     def read_beside(self) -> Places:
         tables = {(name, kind): table for name, step in self.enrich.items() for kind, table in step.loaded.items()}
@@ -196,7 +226,7 @@ def _http(given: HttpService) -> Iterator[Finding]:
 
 
 def _keys(step: Step) -> Iterator[Finding]:
-    table = step.lookup or step.table or step.as_of
+    table = step.lookup or step.table or step.as_of or step.stream
     if table:
         yield from checks.pairs(step.on, step.cast, table.keys)
 
@@ -205,9 +235,9 @@ def _only_with_keys(step: Step) -> Iterator[Finding]:
     """What says nothing beside expressions, and what leaves nobody to be in default."""
     for key in ("on", "cast", "default"):
         if step.expressions is not None and getattr(step, key):
-            yield Finding((key,), "only with table, as_of or lookup")
+            yield Finding((key,), "only with table, as_of, lookup or stream")
     if step.expressions is not None and step.on_miss != "keep":
-        yield Finding(("on_miss",), "only with table, as_of or lookup")
+        yield Finding(("on_miss",), "only with table, as_of, lookup or stream")
     if step.default and step.on_miss != "keep":
         yield Finding(("default",), "only with on_miss: keep")
 
@@ -242,3 +272,56 @@ def _corrections(config: EnrichConfig) -> Iterator[Finding]:
         for column in set(step.expressions or {}) & set(column_names(own or ())):
             why = "another name: a column of the source has to stay as it came, for on_late: re_emit"
             yield Finding(("enrich", name, "expressions", column), why)
+
+
+def _other(given: Other) -> Iterator[Finding]:
+    """Records with a key and a time, and a bound."""
+    if not given.kafka:
+        yield Finding(("kafka",), "required: a stream is joined from a topic")
+    if not given.event_time:
+        yield Finding(("event_time",), "required: the column that says when a record happened")
+    if not (given.before or given.after):
+        yield Finding((), "before, after, or both: how far the two may lie apart")
+    if given.late:
+        yield Finding(("late",), "max_lateness: what is late goes where source.late says")
+
+
+def _streams(config: EnrichConfig) -> Iterator[Finding]:
+    """One, beside a source in Kafka with a time and a bound of lateness; and nothing that would read an event twice."""
+    names = [name for name, step in config.enrich.items() if step.stream]
+    if not names:
+        return
+    for name in names[1:]:
+        yield Finding(("enrich", name, "stream"), f"one stream a job, and {names[0]} has one")
+    if not config.source.kafka:
+        yield Finding(("source",), f"kafka, as step {names[0]} joins another topic")
+    if not config.source.late:
+        yield Finding(
+            ("source", "late"), f"required for step {names[0]}: how late an event may be, and where it goes then"
+        )
+    letters = config.dead_letters
+    for key in ("redrive", "retry", "key_order"):
+        if letters and getattr(letters, key):
+            yield Finding(
+                ("dead_letters", key), f"not with step {names[0]}: what comes again would have missed its time"
+            )
+    for key in ("waiting", "corrections"):
+        if getattr(config, key):
+            yield Finding((key,), f"not with step {names[0]}: an event that was joined is not made again")
+    yield from _own_topics(config, names[0])
+    known = checks.columns(config.source)
+    for name in config.enrich[names[0]].on if known else ():
+        if name not in column_names(known or ()):
+            yield Finding(
+                ("enrich", names[0], "on", name), "a column of the source: streams are joined before any step"
+            )
+
+
+def _own_topics(config: EnrichConfig, name: str) -> Iterator[Finding]:
+    """What another stream reads, the job neither reads otherwise nor writes."""
+    stream, own = config.enrich[name].stream, config.source.kafka
+    read = [own.topic] if own and isinstance(own.topic, str) else (own.topic or []) if own else []
+    places = [*((".".join(path), topic) for path, topic in overlaps.topics_written(config).items())]
+    for place, topic in [*places, *(("source.kafka.topic", topic) for topic in read)]:
+        if stream and overlaps.reads(stream.kafka, topic):
+            yield Finding(("enrich", name, "stream", "kafka"), f"a topic apart from {place} ({topic})")

@@ -31,7 +31,7 @@ from jobs.core.enrichment.asking import AGE, CALLS, CALLS_MS, DETAIL, LOOKUP, ST
 from jobs.core.enrichment.settings import Step
 from jobs.core.errors import BreakerOpen, ConfigError, LookupFailed, Problem
 from jobs.core.failures import Away, words
-from jobs.core.joining import MATCHED
+from jobs.core.joining import JOINED, MATCHED
 from jobs.core.reasons import INSTEAD, WAITING, Reason
 from jobs.core.reference import VERSION, ReferenceTable
 from jobs.core.retry import is_transient
@@ -148,6 +148,28 @@ class FromHistory(FromTable):
         return self.table.current().drop(VERSION)
 
 
+@dataclass
+class FromStream:
+    """Columns of another stream, which the query's plan has joined already (`core.enrichment.streams`)."""
+
+    name: str
+    step: Step
+    names: list[str]
+    looks_ahead, tells = False, True
+
+    def prepare(self, now: datetime) -> None: ...
+
+    def tick(self) -> None: ...
+
+    def note(self) -> dict[str, str]:
+        return {}
+
+    def __call__(self, events: DataFrame) -> DataFrame:
+        state = F.when(F.col(JOINED), "fresh").otherwise("missed")
+        judging = events.withColumns({STATE: state, DETAIL: _nothing()}).drop(JOINED)
+        return judged(judging, self.name, self.step, self.names)
+
+
 class Answers(NamedTuple):
     """To all keys of one batch."""
 
@@ -220,7 +242,9 @@ class FromLookup:
         """Those to all keys. Raises Away."""
         assert self.step.lookup, "it is a lookup"
         keys = keyed.select(LOOKUP).filter(F.col(LOOKUP).isNotNull())
-        parts = keys.repartition(self.step.lookup.parallel, LOOKUP).distinct()  # what is parted is made distinct in its part
+        parts = keys.repartition(
+            self.step.lookup.parallel, LOOKUP
+        ).distinct()  # what is parted is made distinct in its part
         answers = self._called(parts)
         if answers.why and self.step.lookup.on_failure == "stand":
             answers.rows.unpersist()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from chispa import assert_df_equality
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.core.batch import MicroBatch
@@ -23,6 +23,7 @@ from jobs.core.outlets import Outlets
 from jobs.core.redriven import Redrive
 from jobs.core.sinks import Mark
 from jobs.core.sinks.tables import DeltaTableSink
+from jobs.core.told import Told
 
 Rows = Callable[..., DataFrame]
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
@@ -348,3 +349,33 @@ def test_rows_that_the_sink_refuses_are_dead_letters_and_found_again_after_a_cra
 
 def crash(*_: Any) -> None:
     raise KeyboardInterrupt
+
+
+class Plan:
+    """That keeps records of the topic t, and brings rejected ones of another."""
+
+    def __init__(self) -> None:
+        self.told: list[Told] = []
+
+    def tell(self, batch: Told) -> None:
+        self.told.append(batch)
+
+    def beside(self) -> Column:
+        return F.col("_topic") != "t"
+
+
+def test_what_a_plan_keeps_in_its_state_is_counted_until_it_comes_out(batch: Any, rows: Rows) -> None:
+    one = batch(lambda events: events)
+    one.planned, one.decode = Plan(), None
+    starts = iter([({}, {"0": 3}), ({"0": 3}, {"0": 4})])
+    one.checkpoint.watermark_ms = lambda batch_id: 1_000 + batch_id
+    other = (*record(9, "MALFORMED")[:1], "other", *record(9, "MALFORMED")[2:])
+    for number, came in enumerate(([record(0), other], [record(1), record(2), record(3)])):
+        start, end = next(starts)
+        one.checkpoint.start, one.checkpoint.end = (
+            lambda _, at=start: [{"t": at}],
+            lambda _, at=end: [{"t": at}, {"other": {"0": 10}}],
+        )
+        one.run(rows(DECODED, *came), number)
+    assert counts(one) == [Counts(4, 1, dead_letters=1, joining=2, beside=1), Counts(1, 3, joining=-2)]
+    assert one.planned.told == [Told(NOON, 1_000), Told(NOON, 1_001)]

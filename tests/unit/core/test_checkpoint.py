@@ -30,6 +30,14 @@ def test_query_batches_and_offsets(checkpoint: Checkpoint) -> None:
     assert checkpoint.commit(2) == {"nextBatchWatermarkMs": 0}
 
 
+def test_a_batch_has_a_watermark(checkpoint: Checkpoint) -> None:
+    assert checkpoint.watermark_ms(2) == 0
+    file = Path(checkpoint.path) / "offsets/2"
+    (file.parent / ".2.crc").unlink(missing_ok=True)
+    file.write_text(file.read_text().replace('"batchWatermarkMs":0', '"batchWatermarkMs":1767225690000'))
+    assert checkpoint.watermark_ms(2) == 1767225690000
+
+
 def test_batches_are_ordered_as_numbers(checkpoint: Checkpoint) -> None:
     shutil.copy(Path(checkpoint.path) / "offsets/2", Path(checkpoint.path) / "offsets/10")
     assert checkpoint.planned() == [0, 1, 2, 10]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from datetime import date, datetime, timezone
 from decimal import Decimal
 from typing import Any
@@ -14,6 +15,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
 from jobs.core import decode as decoding
+from jobs.core import told
 from jobs.core.decode import DecodeSettings, batch_decoder, decode, decode_batch, decoded_schema, format_decoder
 from jobs.core.sources import RECORDS
 
@@ -292,6 +294,19 @@ def test_an_empty_batch_and_one_of_rejects_alone_have_the_same_columns() -> None
     decoder = batch_decoder(SETTINGS["json"], NOW)
     schemas = [decode_batch(records(*values), decoder).schema for values in ([], [None], [b"5"], [GOOD["json"]])]
     assert schemas == [schemas[0]] * 4
+
+
+def test_in_a_plan_a_record_that_is_not_after_the_batchs_watermark_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    until = int(datetime(2026, 11, 24, 11, tzinfo=timezone.utc).timestamp() * 1_000)
+    monkeypatch.setattr(told, "heard", lambda: told.Told(NOW, until))
+    values = [with_(ordered_at=f'"2026-11-24T{time}Z"') for time in ("11:00:00", "11:00:00.000001", "13:00:01")]
+    decoder = batch_decoder(replace(SETTINGS["json"], max_lateness=90.0), None)
+    found = decode_batch(records(*values, b"{"), decoder).to_pydict()
+    assert found["_reason"] == ["LATE", None, "FUTURE", "MALFORMED"]
+    assert found["_detail"][0] == "ordered_at: 90 s or more behind the newest event"
+    assert found["_value"] == [values[0], None, values[2], b"{"], "what is late is put aside byte for byte"
+    monkeypatch.setattr(told, "heard", lambda: told.Told(NOW, 0))
+    assert decode_batch(records(values[0]), batch_decoder(SETTINGS["json"], None)).to_pydict()["_reason"] == [None]
 
 
 def test_the_latest_event_time_allowed_is_now_and_max_future() -> None:

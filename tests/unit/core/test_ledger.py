@@ -35,7 +35,7 @@ def test_a_record_is_read_back_whole(spark: SparkSession, tmp_path: Path) -> Non
         0,
         "[null]",
         "[1]",
-        (3, 1, 1, 1, 0, 0, 0, 0, 0, 0),
+        (3, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0),
         {"FUTURE": 1},
         {},
         "2026-01-01T00:00:00",

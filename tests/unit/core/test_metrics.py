@@ -209,3 +209,11 @@ def test_of_two_breakers_of_a_dependency_the_worse_one_is_shown(batches: State, 
     line = f'patterns_breaker_state{{dependency="rate",job="enrich"}} {worse}.0'
     assert shown(metrics, "patterns_breaker_state") == ([line] if worse else [])
     assert metrics.open_breakers == (["rate"] if "open" in (batches, own) else [])
+
+
+def test_what_comes_out_of_a_joins_state_is_counted_by_itself() -> None:
+    metrics = Metrics("enrich", lambda: AT)
+    for counts in (Counts(5, 2, joining=3), Counts(1, 3, joining=-2)):
+        metrics.batch(replace(BATCH, counts=counts, reasons={}))
+    lines = [line for line in shown(metrics, "patterns_records_total") if "join" in line.partition("outcome")[2]]
+    assert [line.partition("outcome=")[2] for line in lines] == ['"joining"} 3.0', '"joined"} 2.0']

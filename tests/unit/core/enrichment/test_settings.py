@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -62,15 +63,19 @@ def test_a_secret_header_is_masked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("step", "path", "hint"),
     [
-        ({"on": {}}, "enrich.x", "exactly one of table, as_of, lookup, expressions (none is given)"),
-        ({**CUSTOMER, "expressions": {"a": "1"}}, "enrich.x", "exactly one of table, as_of, lookup, expressions"),
+        ({"on": {}}, "enrich.x", "exactly one of table, as_of, lookup, stream, expressions (none is given)"),
+        (
+            {**CUSTOMER, "expressions": {"a": "1"}},
+            "enrich.x",
+            "exactly one of table, as_of, lookup, stream, expressions",
+        ),
         ({**CUSTOMER, "on": {"customer_id": "id"}}, "enrich.x.on", "each key column once: customer_id"),
         ({**CUSTOMER, "cast": {"amount": "INT"}}, "enrich.x.cast.amount", "a column of on: customer_id"),
         ({**CUSTOMER, "cast": {"customer_id": "MAP<INT, INT>"}}, "enrich.x.cast.customer_id", "a type without parts"),
         ({**CUSTOMER, "on_miss": "drop"}, "enrich.x.on_miss", "'keep', 'dead_letter' or 'wait'"),
         ({**CUSTOMER, "on_miss": "wait"}, "waiting", "required for step x: waiting.wait_for and waiting.parked"),
-        ({**SQL, "on": {"a": "b"}}, "enrich.x.on", "only with table, as_of or lookup"),
-        ({**SQL, "on_miss": "dead_letter"}, "enrich.x.on_miss", "only with table, as_of or lookup"),
+        ({**SQL, "on": {"a": "b"}}, "enrich.x.on", "only with table, as_of, lookup or stream"),
+        ({**SQL, "on_miss": "dead_letter"}, "enrich.x.on_miss", "only with table, as_of, lookup or stream"),
         (
             {**CUSTOMER, "default": {"name": "'-'"}, "on_miss": "dead_letter"},
             "enrich.x.default",
@@ -142,6 +147,68 @@ def test_rows_are_corrected_in_a_delta_table_with_the_events_own_columns(tmp_pat
     }
     with pytest.raises(ConfigError, match="corrections.*only where a step says on_late: re_emit"):
         config(tmp_path, {"price": PRICE}, corrections={"within": "1d"})
+
+
+PAYMENTS = {
+    "kafka": {"topic": "payments"},
+    "schema": "order_id STRING, paid_at TIMESTAMP",
+    "event_time": "paid_at",
+    "key": "order_id",
+    "after": "1h",
+}
+PAID = {"stream": PAYMENTS, "on": {"order_id": "order_id"}}
+TIMED = {
+    "kafka": {"topic": "orders"},
+    "schema": "order_id STRING, at TIMESTAMP",
+    "event_time": "at",
+    "late": {"max_lateness": "1m", "to": {"kafka": {"topic": "orders.late"}}},
+}
+
+
+def test_a_stream_has_a_bound_on_each_side(tmp_path: Path) -> None:
+    found = config(tmp_path, {"paid": PAID}, source=TIMED)
+    stream = found.enrich["paid"].stream
+    assert found.keeps_state and stream and (stream.before_s, stream.after_s, stream.bound_s) == (0, 3600, 3600)
+
+
+@pytest.mark.parametrize(
+    ("step", "more", "path", "hint"),
+    [
+        ({**PAYMENTS, "after": None}, {}, "enrich.paid.stream", "before, after, or both"),
+        ({**PAYMENTS, "event_time": None}, {}, "enrich.paid.stream.event_time", "required: the column"),
+        ({**PAYMENTS, "kafka": {"topic": "orders"}}, {}, "enrich.paid.stream.kafka", "apart from source.kafka.topic"),
+        (
+            {**PAYMENTS, "kafka": {"topic": "orders.late"}},
+            {},
+            "enrich.paid.stream.kafka",
+            "apart from source.late.to.kafka.topic",
+        ),
+        (PAYMENTS, {"source": {**TIMED, "late": None}}, "source.late", "required for step paid"),
+        (
+            PAYMENTS,
+            {"source": {**TIMED, "schema": "at TIMESTAMP"}},
+            "enrich.paid.on.order_id",
+            "a column of the source",
+        ),
+        (PAYMENTS, {"waiting": WAITING}, "waiting", "not with step paid"),
+        (
+            PAYMENTS,
+            {"dead_letters": {"kafka": {"topic": "d"}, "redrive": {"topic": "again", "parking_topic": "over"}}},
+            "dead_letters.redrive",
+            "not with step paid",
+        ),
+    ],
+)
+def test_a_stream_that_cannot_be_joined_is_told_why(tmp_path: Path, step: Any, more: Any, path: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as failure:
+        config(tmp_path, {"paid": {**PAID, "stream": step}}, **{"source": TIMED, **more})
+    told = {problem.path: problem.allowed for problem in failure.value.problems}
+    assert path in told and hint in told[path], told
+
+
+def test_one_stream_is_joined_at_most(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="enrich.again.stream.*one stream a job, and paid has one"):
+        config(tmp_path, {"paid": PAID, "again": json.loads(json.dumps(PAID))}, source=TIMED)
 
 
 def test_its_folders_are_apart(tmp_path: Path) -> None:
