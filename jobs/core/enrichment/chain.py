@@ -17,9 +17,10 @@ from jobs.core.decode_plan import DecodeSettings
 from jobs.core.enrichment import http_service
 from jobs.core.enrichment.asking import STATE, Asking, Caller, Limits
 from jobs.core.enrichment.history import FEW, Versions
+from jobs.core.enrichment.lookups import FromLookup
 from jobs.core.enrichment.postgres_table import postgres_table
 from jobs.core.enrichment.settings import EnrichConfig, HttpService, Lookup, PostgresTable, Step
-from jobs.core.enrichment.steps import Enriching, FromExpressions, FromHistory, FromLookup, FromStream, FromTable
+from jobs.core.enrichment.steps import Enriching, FromExpressions, FromHistory, FromStream, FromTable
 from jobs.core.postgres import Database, quoted
 from jobs.core.reference import ReferenceTable
 from jobs.core.sinks.tables import REVISION

@@ -69,6 +69,14 @@ def test_all_steps_are_prepared_ticked_and_noted() -> None:
     assert chain.note() == {"of.a": "1", "of.b": "1"}
 
 
+def test_expressions_see_the_columns_before_them_and_have_no_state(rows: Rows) -> None:
+    double = FromExpressions("double", Step.model_validate({"expressions": {"twice": "CAST(rate * 2 AS INT)"}}))
+    chain = Chain([Adds("rate", "id + 0.5", "fresh"), double])
+    found = chain(rows(EVENT, (1, None, None))).select("id", "twice", "_enrichment")
+    expected = rows("id INT, twice INT, _enrichment MAP<STRING, STRING>", (1, 3, {"rate": "fresh"}))
+    assert found.collect() == expected.collect()
+
+
 def test_only_a_lookup_looks_ahead() -> None:
     assert not Chain([FromExpressions("a", Step.model_validate({"expressions": {"a": "1"}}))]).looks_ahead
 

@@ -21,8 +21,8 @@ from jobs.core.decode_plan import DecodeSettings
 from jobs.core.enrichment.asking import Asking, Limits
 from jobs.core.enrichment.chain import Chain
 from jobs.core.enrichment.http_service import HttpService
+from jobs.core.enrichment.lookups import FromLookup
 from jobs.core.enrichment.settings import Step
-from jobs.core.enrichment.steps import FromExpressions, FromLookup
 from jobs.core.errors import LookupFailed
 from jobs.core.failures import Away
 
@@ -151,15 +151,6 @@ def test_all_passes_over_a_batch_see_one_answer_and_the_next_batch_another(serve
     assert [row["rate"] is not None for frame in (first, chain(events)) for row in frame.collect()] == [True, True]
     chain.prepare(NOON + timedelta(seconds=1))
     assert [row["rate"] for row in chain(events).collect()] == [None]
-
-
-def test_expressions_see_the_columns_before_them_and_have_no_state(server: Server, rows: Rows) -> None:
-    double = FromExpressions("double", Step.model_validate({"expressions": {"twice": "CAST(rate * 2 AS INT)"}}))
-    chain = Chain([lookup(server), double])
-    chain.prepare(NOON)
-    found = chain(rows(EVENT, (1, "EUR", None, None))).select("id", "twice", "_enrichment")
-    expected = rows("id INT, twice INT, _enrichment MAP<STRING, STRING>", (1, 3, {"rate": "fresh"}))
-    assert found.collect() == expected.collect()
 
 
 def test_a_key_that_cannot_be_cast_is_not_asked_for(server: Server, rows: Rows) -> None:

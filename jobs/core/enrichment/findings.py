@@ -1,0 +1,137 @@
+"""What a wrong `enrich` is told: each finding names its place and what would be right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from jobs.core import checks, overlaps
+from jobs.core.problems import Finding
+from jobs.core.schema import SchemaError, column_names, parse_ddl
+
+if TYPE_CHECKING:
+    from jobs.core.enrichment.settings import EnrichConfig, HttpService, Other, Step
+
+PLACE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def http(given: HttpService) -> Iterator[Finding]:
+    """A URL with each column of the key for a GET, and none for a POST; a schema that can be read; nothing in the open."""
+    places = PLACE.findall(given.url)
+    if given.method == "GET" and sorted(set(places)) != sorted(given.keys):
+        yield Finding(("url",), f"with each column of the key: {', '.join(f'{{{name}}}' for name in given.keys)}")
+    if re.search(r"[{}]", PLACE.sub("", given.url)) or (given.method == "POST" and places):
+        yield Finding(("url",), "braces only around a column of the key, and none with method: POST")
+    if given.url.startswith("http:") and not given.plain and urlsplit(given.url).hostname not in LOOPBACK:
+        yield Finding(("url",), "https, or plain: true")
+    if given.answers and given.method == "GET":
+        yield Finding(("answers",), "only with method: POST")
+    try:
+        parse_ddl(given.schema_)
+    except SchemaError as unfit:
+        yield Finding(("schema",), str(unfit))
+
+
+def keys(step: Step) -> Iterator[Finding]:
+    table = step.lookup or step.table or step.as_of or step.stream
+    if table:
+        yield from checks.pairs(step.on, step.cast, table.keys)
+
+
+def only_with_keys(step: Step) -> Iterator[Finding]:
+    """What says nothing beside expressions, and what leaves nobody to be in default."""
+    for key in ("on", "cast", "default"):
+        if step.expressions is not None and getattr(step, key):
+            yield Finding((key,), "only with table, as_of, lookup or stream")
+    if step.expressions is not None and step.on_miss != "keep":
+        yield Finding(("on_miss",), "only with table, as_of, lookup or stream")
+    if step.default and step.on_miss != "keep":
+        yield Finding(("default",), "only with on_miss: keep")
+
+
+def steps(config: EnrichConfig) -> Iterator[Finding]:
+    for name, step in config.enrich.items():
+        asks = (step.lookup and step.lookup.postgres) or any(table.jdbc for table in step.loaded.values())
+        if config.postgres is None and asks:
+            yield Finding(("postgres",), f"required for step {name}: postgres.url and postgres.user")
+        if step.as_of and not (step.as_of.at or config.source.event_time):
+            yield Finding(("enrich", name, "as_of", "at"), "the column of an event's time, or source.event_time")
+        if step.waits and config.waiting is None:
+            yield Finding(("waiting",), f"required for step {name}: waiting.wait_for and waiting.parked")
+    if config.waiting and not any(step.waits for step in config.enrich.values()):
+        yield Finding(("waiting",), "only where a step says wait")
+    if config.waiting and config.dead_letters and config.dead_letters.key_order:
+        yield Finding(("waiting",), "not with dead_letters.key_order: no record waits apart")
+
+
+def corrections(config: EnrichConfig) -> Iterator[Finding]:
+    """Rows are found in a Delta table, with the event's own columns as they came."""
+    correcting = [name for name, step in config.enrich.items() if step.corrects]
+    for name in correcting:
+        if config.corrections is None:
+            yield Finding(("corrections",), f"required for step {name}: corrections.within")
+        if config.sink.delta is None:
+            yield Finding(("enrich", name, "as_of", "on_late"), "keep: rows are written again in a Delta table alone")
+    if config.corrections and not correcting:
+        yield Finding(("corrections",), "only where a step says on_late: re_emit")
+    own = checks.columns(config.source) if correcting else None
+    for name, step in config.enrich.items() if own else ():
+        for column in set(step.expressions or {}) & set(column_names(own or ())):
+            why = "another name: a column of the source has to stay as it came, for on_late: re_emit"
+            yield Finding(("enrich", name, "expressions", column), why)
+
+
+def other(given: Other) -> Iterator[Finding]:
+    """Records with a key and a time, and a bound."""
+    if not given.kafka:
+        yield Finding(("kafka",), "required: a stream is joined from a topic")
+    if not given.event_time:
+        yield Finding(("event_time",), "required: the column that says when a record happened")
+    if not (given.before or given.after):
+        yield Finding((), "before, after, or both: how far the two may lie apart")
+    if given.late:
+        yield Finding(("late",), "max_lateness: what is late goes where source.late says")
+
+
+def streams(config: EnrichConfig) -> Iterator[Finding]:
+    """One, beside a source in Kafka with a time and a bound of lateness; and nothing that would read an event twice."""
+    names = [name for name, step in config.enrich.items() if step.stream]
+    if not names:
+        return
+    for name in names[1:]:
+        yield Finding(("enrich", name, "stream"), f"one stream a job, and {names[0]} has one")
+    if not config.source.kafka:
+        yield Finding(("source",), f"kafka, as step {names[0]} joins another topic")
+    if not config.source.late:
+        yield Finding(
+            ("source", "late"), f"required for step {names[0]}: how late an event may be, and where it goes then"
+        )
+    letters = config.dead_letters
+    for key in ("redrive", "retry", "key_order"):
+        if letters and getattr(letters, key):
+            yield Finding(
+                ("dead_letters", key), f"not with step {names[0]}: what comes again would have missed its time"
+            )
+    for key in ("waiting", "corrections"):
+        if getattr(config, key):
+            yield Finding((key,), f"not with step {names[0]}: an event that was joined is not made again")
+    yield from _own_topics(config, names[0])
+    known = checks.columns(config.source)
+    for name in config.enrich[names[0]].on if known else ():
+        if name not in column_names(known or ()):
+            yield Finding(
+                ("enrich", names[0], "on", name), "a column of the source: streams are joined before any step"
+            )
+
+
+def _own_topics(config: EnrichConfig, name: str) -> Iterator[Finding]:
+    """What another stream reads, the job neither reads otherwise nor writes."""
+    stream, own = config.enrich[name].stream, config.source.kafka
+    read = [own.topic] if own and isinstance(own.topic, str) else (own.topic or []) if own else []
+    places = [*((".".join(path), topic) for path, topic in overlaps.topics_written(config).items())]
+    for place, topic in [*places, *(("source.kafka.topic", topic) for topic in read)]:
+        if stream and overlaps.reads(stream.kafka, topic):
+            yield Finding(("enrich", name, "stream", "kafka"), f"a topic apart from {place} ({topic})")

@@ -1,0 +1,167 @@
+"""A step that looks up what a service has by key: each key of a batch is asked for once, in the executors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import reduce
+from typing import NamedTuple
+
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import LongType, StringType, StructField, StructType
+
+from jobs.core import joining
+from jobs.core.breaker import CircuitBreaker
+from jobs.core.decode import nullable
+from jobs.core.enrichment.asking import AGE, CALLS, CALLS_MS, DETAIL, LOOKUP, STATE, Asking
+from jobs.core.enrichment.outcomes import judged
+from jobs.core.enrichment.settings import Step
+from jobs.core.errors import BreakerOpen, LookupFailed
+from jobs.core.failures import Away, words
+from jobs.core.retry import is_transient
+from jobs.core.watched import STATES, LookupStatus
+
+BROADCAST_MAX_ROWS = 1_000_000  # answers, as of a reference table
+NUMBERS = [StructField(name, LongType()) for name in (AGE, CALLS, CALLS_MS)]
+OURS = [StructField(STATE, StringType()), StructField(DETAIL, StringType()), *NUMBERS]
+
+
+class Answers(NamedTuple):
+    """To all keys of one batch."""
+
+    rows: DataFrame  # persisted
+    keys: int
+    calls: int
+    why: str | None  # some have none, if they have not
+    trouble: str | None  # what a call failed of, also where an older answer stands in
+
+
+class NotAsked(Exception):
+    """All that a batch needs is kept."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """Of all batches since the start."""
+
+    keys: Mapping[str, int] = field(default_factory=dict)  # by state
+    calls: int = 0
+    calls_ms: int = 0
+    age_ms: int = 0  # of the last batch
+
+    def plus(self, keys: Mapping[str, int], calls: int, calls_ms: int, age_ms: int) -> Told:
+        """With one more."""
+        counted = {state: self.keys.get(state, 0) + count for state, count in keys.items()}
+        return Told(counted, self.calls + calls, self.calls_ms + calls_ms, age_ms)
+
+
+@dataclass
+class FromLookup:
+    """Columns that a service has by key; what it says holds for all passes over one batch."""
+
+    name: str
+    step: Step
+    asking: Asking
+    breaker: CircuitBreaker
+    _now: float = 0.0
+    _answers: Answers | None = field(default=None, repr=False)
+    _told: Told = field(default_factory=lambda: Told())
+    looks_ahead = tells = True
+
+    def status(self) -> LookupStatus:
+        told = self._told
+        return LookupStatus(self.breaker.state, told.keys, told.calls, told.calls_ms / 1_000, told.age_ms / 1_000)
+
+    def prepare(self, now: datetime) -> None:
+        if self._answers is not None:
+            self._answers.rows.unpersist()
+        self._now, self._answers = now.timestamp(), None
+
+    def tick(self) -> None: ...
+
+    def note(self) -> dict[str, str]:
+        return {}
+
+    def __call__(self, events: DataFrame) -> DataFrame:
+        keyed = events.withColumn(LOOKUP, lookup_key(events, self.step))
+        if self._answers is None:
+            self._answers = self._asked(keyed)
+        names = joining.outputs(events, self.columns)
+        rows = self._answers.rows.select(
+            LOOKUP, STATE, DETAIL, *(F.col(name).alias(out) for name, out in names.items())
+        )
+        joined = keyed.join(joining.hinted(rows, self._answers.keys, BROADCAST_MAX_ROWS), LOOKUP, "left")
+        joined = joined.withColumn(STATE, F.coalesce(STATE, F.lit("missed")))
+        return judged(joined.drop(LOOKUP), self.name, self.step, list(names.values()))
+
+    def _asked(self, keyed: DataFrame) -> Answers:
+        """Those to all keys. Raises Away."""
+        assert self.step.lookup, "it is a lookup"
+        keys = keyed.select(LOOKUP).filter(F.col(LOOKUP).isNotNull())
+        parts = keys.repartition(
+            self.step.lookup.parallel, LOOKUP
+        ).distinct()  # what is parted is made distinct in its part
+        answers = self._called(parts)
+        if answers.why and self.step.lookup.on_failure == "stand":
+            answers.rows.unpersist()
+            raise Away(self.name, answers.why)
+        return answers
+
+    def _called(self, keys: DataFrame) -> Answers:
+        """The breaker hears of calls that failed, whether or not something older stood in; while it is open, none is made."""
+        made: list[Answers] = []
+        try:
+            with self.breaker.calling(lambda failure: not isinstance(failure, NotAsked), timed=False):
+                made.append(self._made(keys, may_call=True))
+                self._tell(made[0])
+        except (Away, NotAsked):
+            pass
+        except BreakerOpen:
+            made.append(self._made(keys, may_call=False))
+        return made[0]
+
+    def _tell(self, answers: Answers) -> None:
+        """Raises Away, and NotAsked where all was kept, which says nothing of the service."""
+        if answers.trouble:
+            raise Away(self.name, answers.trouble)
+        if not answers.calls:
+            raise NotAsked
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Column: SQL over an answer."""
+        http = self.step.lookup.http if self.step.lookup else None
+        own = {name: f"`{name}`" for name in self.asking.answer.schema.names}
+        return dict(http.columns) if http and http.columns else own
+
+    def _made(self, keys: DataFrame, may_call: bool) -> Answers:
+        asking = replace(self.asking, now=self._now, may_call=may_call)
+        own = asking.answer.schema.fields  # all of them null where there is no answer
+        fields = [StructField(known.name, nullable(known.dataType)) for known in own]
+        shape = StructType([StructField(LOOKUP, StringType()), *fields, *OURS])
+        columns = [F.expr(text).alias(name) for name, text in self.columns.items()]
+        answers = keys.mapInArrow(asking, shape).select(LOOKUP, *(one.name for one in OURS), *columns).persist()
+        counts = {f"n_{state}": F.count_if(F.col(STATE) == state) for state in STATES}
+        sums = {name: F.coalesce(F.sum(name), F.lit(0)) for name in (CALLS, CALLS_MS)}
+        why = F.max(F.when(F.col(STATE).isin("failed", "stale"), F.col(DETAIL)))
+        whole = {"why": why, AGE: F.coalesce(F.max(AGE), F.lit(0))}
+        try:
+            row = answers.agg(*(column.alias(name) for name, column in {**counts, **sums, **whole}.items())).first()
+        except PySparkException as failure:
+            answers.unpersist()
+            raise failure if is_transient(failure) else LookupFailed(self.name, words(failure)) from failure
+        assert row is not None, "an aggregation without groups has one row"
+        found = {state: int(row[f"n_{state}"]) for state in STATES}
+        self._told = self._told.plus(found, row[CALLS], row[CALLS_MS], row[AGE])
+        failed = f"{found['failed']} keys have no answer: {row['why']}" if found["failed"] else None
+        return Answers(answers, sum(found.values()), row[CALLS], failed, row["why"])
+
+
+def lookup_key(events: DataFrame, step: Step) -> Column:
+    """The key's columns as a JSON object; null, and so never asked for, where one is null or the row has a reason."""
+    keys = {right: joining.key(events, left, step.cast) for left, right in step.on.items()}
+    whole = reduce(Column.__and__, (key.isNotNull() for key in keys.values()), F.col("_reason").isNull())
+    return F.when(whole, F.to_json(F.struct(*(key.alias(name) for name, key in keys.items()))))
