@@ -30,7 +30,8 @@ from rich.table import Table
 CUSTOMERS = USERS = 100_000
 JOIN = "stream_table_join"
 PARTITIONS = 4
-WHAT = ("join", "enrichment", "growth", "soak", "postgres", "append", "replay", "replay-growth")
+WHAT = ("join", "enrichment", "as-of", "growth", "soak", "postgres", "append", "replay", "replay-growth")
+ALONE = {"replay-growth": "_bench_growth.py", "as-of": "_bench_as_of.py"}  # they need no servers
 screen = Console(width=110)
 
 
@@ -223,8 +224,8 @@ def main() -> int:
     parser.add_argument("--batches", type=int, default=500)
     parser.add_argument("--rows", type=int, default=500_000)
     asked = parser.parse_args()
-    if asked.what == "replay-growth":
-        return subprocess.run([sys.executable, Path(__file__).with_name("_bench_growth.py")]).returncode
+    if asked.what in ALONE:
+        return subprocess.run([sys.executable, Path(__file__).with_name(ALONE[asked.what])]).returncode
     with (
         tempfile.TemporaryDirectory(prefix="stream-patterns-bench-") as name,
         Stack.start(Path(name) / "stack") as stack,
