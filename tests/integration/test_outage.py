@@ -16,7 +16,7 @@ ORDERS = [b'{"order_id": "o1", "customer_id": "c1"}', b"{"] * 5
 
 @pytest.fixture
 def proxy(migrated: Any) -> Iterator[Proxy]:
-    made = Proxy(migrated.database.at["port"])
+    made = Proxy(migrated.dsn()["port"])
     yield made
     made.close()
 
@@ -32,7 +32,7 @@ def made(job: Any, broker: Any, table: Any, stack: Any, proxy: Proxy, request: A
         {
             "job": f"outage_{place}",
             "postgres": {
-                "url": stack.jdbc_url.replace(f":{stack.database.at['port']}/", f":{proxy.port}/"),
+                "url": stack.jdbc_url.replace(f":{stack.dsn()['port']}/", f":{proxy.port}/"),
                 "user": stack.user,
                 "password": "${POSTGRES_PASSWORD}",
             },
