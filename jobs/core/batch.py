@@ -188,7 +188,7 @@ class MicroBatch:
 
     def _decoded(self, one: Try, keep: bool) -> DataFrame:
         """DECODED, late records among the rejected; batches cut anew after a recovery leave alone what the sink holds."""
-        decoded = one.records if self.planned else self.decode(one.records, one.now, keep)
+        decoded = self.decode(one.records, one.now, keep)
         late = self.outlets.late
         if late is None:
             return decoded

@@ -35,6 +35,26 @@ def decoder(source: Source) -> Decode:
     """(RECORDS or EVENTS, now, keep the raw record) -> DECODED. Raises ConfigError for a schema its format can't have."""
     if not (source.kafka or source.file):
         return lambda events, now, keep: constrain(typed(events), source.constraints)
+    settings = checked(source)
+    return lambda records, now, keep: constrain(decode(records, settings, now, keep), source.constraints)
+
+
+def planned(records: DataFrame, source: Source, lateness: float) -> DataFrame:
+    """RECORDS -> DECODED, in a query's plan: each batch says its time and its watermark, which is `lateness` seconds behind.
+
+    Raises ConfigError for a schema its format can't have.
+    """
+    settings = replace(checked(source), max_lateness=lateness)
+    return constrain(decode(records, settings, None), source.constraints)
+
+
+def as_it_came(decoded: DataFrame, now: datetime, keep: bool) -> DataFrame:
+    """DECODED by the query's plan -> the same."""
+    return decoded
+
+
+def checked(source: Source) -> DecodeSettings:
+    """How records are decoded. Raises ConfigError for a schema its format can't have."""
     settings = decode_settings(source)
     try:
         format_decoder(settings)
@@ -42,13 +62,7 @@ def decoder(source: Source) -> Decode:
         raise ConfigError(
             Problem("source.schema", source.schema_ or "", str(unfit), f"format {source.format}")
         ) from None
-    return lambda records, now, keep: constrain(decode(records, settings, now, keep), source.constraints)
-
-
-def planned(records: DataFrame, source: Source, lateness: float) -> DataFrame:
-    """RECORDS -> DECODED, in a query's plan: each batch says its time and its watermark, which is `lateness` seconds behind."""
-    settings = replace(decode_settings(source), max_lateness=lateness)
-    return constrain(decode(records, settings, None), source.constraints)
+    return settings
 
 
 def decode_settings(source: Source) -> DecodeSettings:

@@ -31,7 +31,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 MICROSECOND = timedelta(microseconds=1)
 
 
-class Late(Protocol):
+class LateRecords(Protocol):
     """How a job tells late records, and where they go."""
 
     @property
@@ -49,7 +49,7 @@ class Late(Protocol):
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedByPlan:
     """Late records were told apart by the query's plan, with the watermark that Spark itself keeps."""
 
     to: Outlet
@@ -107,14 +107,14 @@ class Lateness:
         )
 
 
-def bound(spark: SparkSession, config: JobConfig, lease: Lease, planned: bool = False) -> Late | None:
+def bound(spark: SparkSession, config: JobConfig, lease: Lease, planned: bool = False) -> LateRecords | None:
     """The bound that the config sets, if any. Raises DependencyMissing for a topic that is not there."""
     late, column, letters = config.source.late, config.source.event_time, config.dead_letters
     to = dead_letters.outlet(spark, config, late.to, lease) if late else None
     if not (late and column and to):
         return None
     if planned:
-        return Judged(to)
+        return JudgedByPlan(to)
     again = letters.redrive.topic if letters and letters.redrive else None
     return Lateness(column, timedelta(milliseconds=late.max_lateness.ms), to, again)
 

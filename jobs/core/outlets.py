@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.core import dead_letters
-from jobs.core.lateness import Late
+from jobs.core.lateness import LateRecords
 from jobs.core.parking import Parking
 from jobs.core.reasons import LATE, WAITING
 from jobs.core.sinks import Mark, Outlet, Sink
@@ -31,7 +31,7 @@ class Outlets:
     good: Sink
     dead: Outlet | None
     parked: Parking | None
-    late: Late | None = None
+    late: LateRecords | None = None
     max_refused: int = 1_000
 
     @property

@@ -176,7 +176,8 @@ def _batch(
     last = ledger.last_batch
     unsure = doubt.lasting(last.note, last.end) if last else {}
     in_doubt = bool(unsure) or _in_doubt(checkpoint, ledger)
-    decode, routed = classify.decoder(config.source), fitting(config, given.transform)
+    decode = classify.as_it_came if given.plan else classify.decoder(config.source)
+    routed = fitting(config, given.transform)
 
     def noted() -> dict[str, str]:
         return {**given.note(), **source.note}

@@ -31,7 +31,7 @@ ENRICHMENT = (
 )
 
 
-class Late(NamedTuple):
+class Correcting(NamedTuple):
     """A step whose history may be corrected, and the columns that it adds."""
 
     step: FromHistory
@@ -44,7 +44,7 @@ class Chain:
     def __init__(self, steps: Sequence[Enriching]) -> None:
         self._steps = steps
         histories = [(number, step) for number, step in enumerate(steps) if isinstance(step, FromHistory)]
-        self._late = [(number, step) for number, step in histories if step.step.corrects]
+        self._correcting = [(number, step) for number, step in histories if step.step.corrects]
 
     def prepare(self, now: datetime) -> None:
         for step in self._steps:
@@ -95,18 +95,18 @@ class Chain:
     @property
     def corrects(self) -> bool:
         """Whether rows are written again after a version that came late."""
-        return bool(self._late)
+        return bool(self._correcting)
 
     @property
-    def first_late(self) -> int:
+    def first_correcting(self) -> int:
         """Number of the first step that corrects."""
-        return self._late[0][0]
+        return self._correcting[0][0]
 
-    def late(self, columns: Sequence[Sequence[str]]) -> list[Late]:
+    def correcting(self, columns: Sequence[Sequence[str]]) -> list[Correcting]:
         """The steps that correct; `columns` are as the method of this name gives them."""
         return [
-            Late(step, [name for name in columns[number + 1] if name not in columns[number]])
-            for number, step in self._late
+            Correcting(step, [name for name in columns[number + 1] if name not in columns[number]])
+            for number, step in self._correcting
         ]
 
 

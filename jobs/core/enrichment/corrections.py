@@ -22,7 +22,7 @@ from pyspark.sql.types import StructType
 
 from jobs.core import classify
 from jobs.core.batch import MicroBatch
-from jobs.core.enrichment.chain import ENRICHMENT, Chain, Late
+from jobs.core.enrichment.chain import ENRICHMENT, Chain, Correcting
 from jobs.core.enrichment.settings import EnrichConfig
 from jobs.core.joining import MATCHED
 from jobs.core.ledger import CORRECTION, NOWHERE, Counts, Entry
@@ -57,7 +57,7 @@ class Corrections:
 
     def _correct(self, now: datetime, versions: dict[str, str]) -> None:
         columns = self._columns(now)
-        affected = outdated(latest(self.sink.rows()), self.chain.late(columns), now - self.within).persist()
+        affected = outdated(latest(self.sink.rows()), self.chain.correcting(columns), now - self.within).persist()
         try:
             if count := affected.count():
                 mark = self._mark()
@@ -76,7 +76,7 @@ class Corrections:
     def _again(self, affected: DataFrame, columns: list[list[str]], now: datetime) -> DataFrame:
         """Rows of the sink -> DECODED, the first step that corrects done again, and those after it."""
         self.chain.prepare(now)
-        first = self.chain.first_late
+        first = self.chain.first_correcting
         own = [name for name in columns[first] if name in affected.columns]
         nothing = {name: F.lit(None).cast("string") for name in classify.REJECTION}
         events = affected.select(*own, F.col(ENRICHMENT).alias(TOLD), F.col(REVISION).alias(LAST)).withColumns(nothing)
@@ -110,15 +110,15 @@ def latest(rows: DataFrame) -> DataFrame:
     return joined.filter(F.col(REVISION) == F.coalesce(LAST, F.lit(0))).select(*rows.columns)
 
 
-def outdated(rows: DataFrame, steps: Sequence[Late], since: datetime) -> DataFrame:
+def outdated(rows: DataFrame, steps: Sequence[Correcting], since: datetime) -> DataFrame:
     """Of rows as the sink has them, those of events since then for which a history now says something else."""
-    recent = reduce(or_, (F.col(late.step.at) >= F.lit(since) for late in steps))
+    recent = reduce(or_, (F.col(one.step.at) >= F.lit(since) for one in steps))
     found = rows.filter(recent).withColumns({ROW: F.struct(*rows.columns), "_reason": F.lit(None).cast("string")})
     flags = []
-    for number, late in enumerate(steps):
-        now, then = (F.struct(*(F.col(f"{place}{name}") for name in late.names)) for place in ("", f"{ROW}."))
+    for number, one in enumerate(steps):
+        now, then = (F.struct(*(F.col(f"{place}{name}") for name in one.names)) for place in ("", f"{ROW}."))
         flags.append(f"{DIFFERS}_{number}")
-        found = late.step.found(found.drop(*late.names)).withColumn(flags[-1], ~F.equal_null(now, then)).drop(MATCHED)
+        found = one.step.found(found.drop(*one.names)).withColumn(flags[-1], ~F.equal_null(now, then)).drop(MATCHED)
     return found.filter(reduce(or_, map(F.col, flags))).select(f"{ROW}.*")
 
 

@@ -44,7 +44,7 @@ class NotAsked(Exception):
 
 
 @dataclass(frozen=True)
-class Told:
+class Tally:
     """Of all batches since the start."""
 
     keys: Mapping[str, int] = field(default_factory=dict)  # by state
@@ -52,10 +52,10 @@ class Told:
     calls_ms: int = 0
     age_ms: int = 0  # of the last batch
 
-    def plus(self, keys: Mapping[str, int], calls: int, calls_ms: int, age_ms: int) -> Told:
+    def plus(self, keys: Mapping[str, int], calls: int, calls_ms: int, age_ms: int) -> Tally:
         """With one more."""
         counted = {state: self.keys.get(state, 0) + count for state, count in keys.items()}
-        return Told(counted, self.calls + calls, self.calls_ms + calls_ms, age_ms)
+        return Tally(counted, self.calls + calls, self.calls_ms + calls_ms, age_ms)
 
 
 @dataclass
@@ -68,12 +68,12 @@ class FromLookup:
     breaker: CircuitBreaker
     _now: float = 0.0
     _answers: Answers | None = field(default=None, repr=False)
-    _told: Told = field(default_factory=lambda: Told())
+    _tally: Tally = Tally()
     looks_ahead = tells = True
 
     def status(self) -> LookupStatus:
-        told = self._told
-        return LookupStatus(self.breaker.state, told.keys, told.calls, told.calls_ms / 1_000, told.age_ms / 1_000)
+        tally = self._tally
+        return LookupStatus(self.breaker.state, tally.keys, tally.calls, tally.calls_ms / 1_000, tally.age_ms / 1_000)
 
     def prepare(self, now: datetime) -> None:
         if self._answers is not None:
@@ -101,10 +101,8 @@ class FromLookup:
         """Those to all keys. Raises Away."""
         assert self.step.lookup, "it is a lookup"
         keys = keyed.select(LOOKUP).filter(F.col(LOOKUP).isNotNull())
-        parts = keys.repartition(
-            self.step.lookup.parallel, LOOKUP
-        ).distinct()  # what is parted is made distinct in its part
-        answers = self._called(parts)
+        # Parted first, they are distinct without another shuffle.
+        answers = self._called(keys.repartition(self.step.lookup.parallel, LOOKUP).distinct())
         if answers.why and self.step.lookup.on_failure == "stand":
             answers.rows.unpersist()
             raise Away(self.name, answers.why)
@@ -155,7 +153,7 @@ class FromLookup:
             raise failure if is_transient(failure) else LookupFailed(self.name, words(failure)) from failure
         assert row is not None, "an aggregation without groups has one row"
         found = {state: int(row[f"n_{state}"]) for state in STATES}
-        self._told = self._told.plus(found, row[CALLS], row[CALLS_MS], row[AGE])
+        self._tally = self._tally.plus(found, row[CALLS], row[CALLS_MS], row[AGE])
         failed = f"{found['failed']} keys have no answer: {row['why']}" if found["failed"] else None
         return Answers(answers, sum(found.values()), row[CALLS], failed, row["why"])
 

@@ -366,7 +366,7 @@ class Plan:
 
 def test_what_a_plan_keeps_in_its_state_is_counted_until_it_comes_out(batch: Any, rows: Rows) -> None:
     one = batch(lambda events: events)
-    one.planned, one.decode = Plan(), None
+    one.planned = Plan()
     starts = iter([({}, {"0": 3}), ({"0": 3}, {"0": 4})])
     one.checkpoint.watermark_ms = lambda batch_id: 1_000 + batch_id
     other = (*record(9, "MALFORMED")[:1], "other", *record(9, "MALFORMED")[2:])

@@ -12,7 +12,7 @@ from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.core.config import JobConfig
-from jobs.core.lateness import NEWEST, Judged, Lateness, bound, lasting
+from jobs.core.lateness import NEWEST, JudgedByPlan, Lateness, bound, lasting
 from jobs.core.ledger import Counts, Entry
 from jobs.core.sinks.tables import DeltaTableSink
 from jobs.core.sinks.views import ConsoleSink
@@ -101,7 +101,7 @@ def test_no_bound_unless_the_config_has_one(spark: SparkSession) -> None:
 
 def test_what_a_plan_has_judged_is_not_judged_again(rows: Rows) -> None:
     nowhere: Any = None
-    given, judged = rows(DECODED, *GIVEN), Judged(nowhere)
+    given, judged = rows(DECODED, *GIVEN), JudgedByPlan(nowhere)
     assert judged.judge(given, entry(**{NEWEST: NOON}), None) is given
     row = given.agg(judged.newest()).first()
     assert row is not None

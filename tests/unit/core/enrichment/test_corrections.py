@@ -10,7 +10,7 @@ from chispa import assert_df_equality
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.core.enrichment.chain import Late
+from jobs.core.enrichment.chain import Correcting
 from jobs.core.enrichment.corrections import latest, outdated
 from jobs.core.enrichment.history import Versions
 from jobs.core.enrichment.settings import Step
@@ -37,10 +37,10 @@ class Table:
         self.current = lambda: made
 
 
-def price(rows: Rows, *versions: tuple[str, int, int]) -> Late:
+def price(rows: Rows, *versions: tuple[str, int, int]) -> Correcting:
     """A step over prices of products, by the day since when each holds."""
     table: Any = Table(rows(PRICE, *((product, price, at(day)) for product, price, day in versions)))
-    return Late(FromHistory("price", Step.model_validate(GIVEN), table, "at"), ["price"])
+    return Correcting(FromHistory("price", Step.model_validate(GIVEN), table, "at"), ["price"])
 
 
 def test_the_greatest_revision_of_a_record_holds(rows: Rows) -> None:
