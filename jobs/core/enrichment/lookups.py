@@ -15,7 +15,6 @@ from pyspark.sql.types import LongType, StringType, StructField, StructType
 
 from jobs.core import joining
 from jobs.core.breaker import CircuitBreaker
-from jobs.core.decode import nullable
 from jobs.core.enrichment.asking import AGE, CALLS, CALLS_MS, DETAIL, LOOKUP, STATE, Asking
 from jobs.core.enrichment.outcomes import judged
 from jobs.core.enrichment.settings import Step
@@ -137,8 +136,7 @@ class FromLookup:
 
     def _made(self, keys: DataFrame, may_call: bool) -> Answers:
         asking = replace(self.asking, now=self._now, may_call=may_call)
-        own = asking.answer.schema.fields  # all of them null where there is no answer
-        fields = [StructField(known.name, nullable(known.dataType)) for known in own]
+        fields = [StructField(known.name, known.dataType) for known in asking.answer.schema]  # null without an answer
         shape = StructType([StructField(LOOKUP, StringType()), *fields, *OURS])
         columns = [F.expr(text).alias(name) for name, text in self.columns.items()]
         answers = keys.mapInArrow(asking, shape).select(LOOKUP, *(one.name for one in OURS), *columns).persist()
