@@ -42,7 +42,7 @@ def start(spark: SparkSession, config: Config) -> Running:
         steps,
         ticks=[steps.tick],
         note=steps.note,
-        wait=stream.wait(config.parked, waiting.wait_for if waiting else None),
+        wait=stream.wait(waiting.parked, waiting.wait_for, waiting.key_order) if waiting else None,
         prepare=steps.prepare,
         looks_ahead=steps.looks_ahead,
         watched=steps.watched(),

@@ -65,7 +65,7 @@ def start(spark: SparkSession, config: Config) -> Running:
         lambda events: enrich(events, reference.current(config.reference.broadcast_max_rows), join),
         ticks=[reference.tick],
         note=lambda: {"reference_version": reference.version},
-        wait=stream.wait(join.parked, join.wait_for),
+        wait=stream.wait(join.parked, join.wait_for, join.key_order),
         watched=Watched({REFERENCE: reference.status}),
     )
 

@@ -208,7 +208,8 @@ class MicroBatch:
             done, F.count(F.lit(1)).alias("total"), F.count("_reason").alias("rejected"), redriven
         )
         with self.phase("write"):
-            self.outlets.good.append(classify.good(counted), one.mark)
+            lined_up = self.order.lined_up(counted) if self.order else counted
+            self.outlets.good.append(classify.good(lined_up), one.mark)
         before, after = seen.get, done.get
         self._newest = before.get("newest")
         good = before["read"] - before["rejected"]

@@ -221,8 +221,8 @@ def join_needs(config: JoinConfig) -> Iterator[Finding]:
     """Groups that a join relies on."""
     if config.postgres is None and config.reference.jdbc:
         yield Finding(("postgres",), "required for a reference table by JDBC: postgres.url and postgres.user")
-    if config.join.on_miss == "wait" and config.dead_letters and config.dead_letters.key_order:
-        yield Finding(("join", "on_miss"), "keep or dead_letter: with dead_letters.key_order no record waits apart")
+    if config.join.key_order and not config.source.kafka:
+        yield Finding(("join", "key_order"), "only with a kafka source, whose records have keys")
     if config.dead_letters is None and not config.source.decoded and config.join.on_miss != "keep":
         yield Finding(("dead_letters",), f"required with on_miss: {config.join.on_miss}")
 
@@ -286,7 +286,8 @@ def misses(join: Join) -> Iterator[Finding]:
     for key in ("wait_for", "parked"):
         if join.on_miss == "wait" and getattr(join, key) is None:
             yield Finding((key,), "required with on_miss: wait")
-        if join.on_miss != "wait" and getattr(join, key) is not None:
+    for key in ("wait_for", "parked", "key_order"):
+        if join.on_miss != "wait" and getattr(join, key):
             yield Finding((key,), "only with on_miss: wait")
 
 

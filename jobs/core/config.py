@@ -212,6 +212,7 @@ class Join(Settings):
     on_miss: Literal["keep", "dead_letter", "wait"] = "keep"  # inner and keep: the miss is filtered, and counted
     wait_for: Duration | None = None
     parked: DataPath | None = None
+    key_order: bool = False  # wait: whether later records of a key wait behind it; they do with dead_letters.key_order
     cast: dict[Column, str] = Field(
         default_factory=dict
     )  # stream column: type to compare it as; what is none is a miss

@@ -1,141 +1,166 @@
-"""Key order: once a key has a dead letter, its later records become dead letters, too, until it is redriven.
+"""Key order: while a record of a key waits, or is a dead letter, the later ones of that key do not pass it.
 
-A record is later than another one of its key if it stands behind it in its partition. In another partition, where a key only
-gets by new partitions, a record that is read for the first time is later than any dead letter. Records without a key have
-no order. A dead letter is open until its record is judged anew and passes, or a redrive has parked it for good.
+Behind a dead letter they become dead letters, too (KEY_BLOCKED), until it is redriven; behind one that waits they wait, too
+(which record is behind which: `core.behind`). A dead letter is open until its record is judged anew and passes, or a redrive
+has parked it for good.
 
 BLOCKED   _key, _topic, _partition, _offset, _write, blocked_at     append-only
 FREED     _topic, _partition, _offset, _write, freed_at, _seq       append-only; blocked minus freed is open
-`_write` tells the tries at a batch apart: one that fails after this was written does not undo what the next one finds.
-Which records are rejected has to be known before any is written, so a batch is judged twice in this mode. While no key has an
-open dead letter, that is all it costs; while one has, both tables are read once a batch.
+`_write` tells the tries at a batch apart: one that fails after this was written does not undo what the next one finds. What
+waits is in `core.parking`'s own log.
+Which records fail has to be known before any is written, so a batch is judged twice in this mode. While no key is held up, that
+is all it costs; while one is, the logs are read once a batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from jobs.core.behind import blocked, dead, heads, waiting_behind, waits
 from jobs.core.config import JobConfig
-from jobs.core.dead_letters import ATTEMPT
 from jobs.core.lease import Lease
 from jobs.core.pending import Names, Pending
-from jobs.core.reasons import LATE, WAITING, Reason
 from jobs.core.sinks import Mark
 from jobs.core.sources import COORDINATES
 
-HEADS = "_heads"  # of a key: the first of its dead letters in each partition
+
+class Held(NamedTuple):
+    """Of one log, for one batch: what is pending, persisted, and which keys are held up from where on."""
+
+    open: DataFrame | None = None
+    heads: DataFrame | None = None  # HEADS
+
+
+NONE = Held()
 
 
 @dataclass(frozen=True)
 class Blocking:
-    """What holds for one batch: which dead letters are open, and which keys are blocked from where on."""
+    """What holds for one batch: which keys are held up, by dead letters and by what waits."""
 
-    open: DataFrame | None  # BLOCKED
-    heads: DataFrame | None  # `_key`, `_heads`
+    letters: Held = NONE
+    waiting: Held = NONE
+
+    @property
+    def open(self) -> DataFrame | None:
+        """BLOCKED."""
+        return self.letters.open
 
     def judge(self, outcome: DataFrame) -> DataFrame:
-        """DECODED with attempts -> the same: rows behind a dead letter of their key get a reason."""
-        return outcome if self.heads is None else blocked(outcome, self.heads)
+        """DECODED with attempts -> the same: rows behind another one of their key get a reason."""
+        rest = outcome if self.letters.heads is None else blocked(outcome, self.letters.heads)
+        return rest if self.waiting.heads is None else waiting_behind(rest, self.waiting.heads)
 
 
-NOTHING = Blocking(None, None)
+NOTHING = Blocking()
+
+
+class Holding:
+    """What holds keys up, by one log, which is looked at while it has anything."""
+
+    def __init__(self, pending: Pending, key: str) -> None:
+        self.pending, self._key = pending, key
+        self.may_be = True  # whether anything is pending: not known before the first look
+
+    @contextmanager
+    def within(self, judged: DataFrame, failed: DataFrame) -> Iterator[Held]:
+        """For a batch of which these records are judged now, and these hold their keys up, whatever the key's others do."""
+        with self.open() as found:
+            earlier = None if found is None else found.join(judged, COORDINATES, "left_anti")
+            kept = heads(failed, earlier).persist()
+            try:
+                yield Held(found, None if kept.isEmpty() else kept)
+            finally:
+                kept.unpersist()
+
+    @contextmanager
+    def open(self) -> Iterator[DataFrame | None]:
+        """What is pending, persisted; None where nothing is."""
+        found = self.pending.rows() if self.may_be else None
+        kept = None if found is None else found.withColumnRenamed(self._key, "_key").persist()
+        try:
+            self.may_be = kept is not None and not kept.isEmpty()
+            if kept is not None and self.may_be:
+                self.pending.remember_oldest(kept)
+            yield kept if self.may_be else None
+        finally:
+            if kept is not None:
+                kept.unpersist()
 
 
 class KeyOrder:
-    """The open dead letters of one job."""
+    """What holds the keys of one job up: its open dead letters, what waits, or both."""
 
-    def __init__(self, pending: Pending) -> None:
-        self._pending = pending
-        self.is_open = True  # whether there may be any: not known before the first look
+    def __init__(self, letters: Pending | None, waiting: Pending | None = None, sorts: bool = False) -> None:
+        """`sorts` where the sink keeps the order in which rows come."""
+        self.letters = Holding(letters, "_key") if letters else None
+        self.waiting = Holding(waiting, "key") if waiting else None
+        self._sorts = sorts
 
     @contextmanager
     def within(self, judged: DataFrame, failed: DataFrame) -> Iterator[Blocking]:
         """For a batch of which these records are judged now, and these fail, whatever their key's others do."""
-        found = self._open()
-        earlier = found.join(judged, COORDINATES, "left_anti") if found is not None else None
-        kept = heads(dead(failed), earlier).persist()
+        kept = failed.select("_key", *COORDINATES, "_reason").persist()
         try:
-            yield Blocking(found, None if kept.isEmpty() else kept)
+            with (
+                _within(self.letters, judged, dead(kept)) as letters,
+                _within(self.waiting, judged, waits(kept)) as rest,
+            ):
+                yield Blocking(letters, rest)
         finally:
             kept.unpersist()
-            if found is not None:
-                found.unpersist()
 
     def record(self, blocking: Blocking, judged: DataFrame, failed: DataFrame, mark: Mark, now: datetime) -> None:
         """Of the records that were judged, those that failed are open, and no others."""
-        blocked = dead(failed).filter("_key IS NOT NULL").select("_key", *COORDINATES)
-        self._pending.begin(blocked, mark, now)
+        if self.waiting:
+            self.waiting.may_be = True
+        if self.letters is None:
+            return
+        begun = dead(failed).filter("_key IS NOT NULL").select("_key", *COORDINATES)
+        self.letters.pending.begin(begun, mark, now)
         if blocking.open is not None:
-            self._pending.end(blocking.open.join(judged, COORDINATES, "left_semi"), mark, now)
-        self.is_open = True
+            self.letters.pending.end(blocking.open.join(judged, COORDINATES, "left_semi"), mark, now)
+        self.letters.may_be = True
+
+    def in_turn(self, outcome: DataFrame) -> DataFrame:
+        """What becomes of all that waits, if each had no key -> what does; nothing passes what waits on, or is given up."""
+        rest = blocked(outcome, heads(dead(outcome))) if self.letters else outcome
+        return waiting_behind(rest, heads(waits(outcome))) if self.waiting else rest
+
+    def lined_up(self, outcome: DataFrame) -> DataFrame:
+        """The same rows as the sink should have them: those of one key together, in their order."""
+        if not self._sorts:
+            return outcome
+        own = F.coalesce("_key", F.encode(F.concat_ws("/", *COORDINATES), "UTF-8"))
+        return outcome.repartition(own).sortWithinPartitions(*COORDINATES)
+
+    def given_up(self, judged: DataFrame, failed: DataFrame, mark: Mark, now: datetime) -> None:
+        """The same as `record`, of records that waited."""
+        with self.letters.open() if self.letters else nullcontext() as found:
+            self.record(Blocking(Held(found)), judged, failed, mark, now)
 
     def free(self, letters: DataFrame, mark: Mark, now: datetime) -> None:
         """Rows with coordinates: given up for good, their keys go on without them. May be called beside a running job."""
-        found = self._pending.rows()
-        if found is not None:
-            self._pending.end(found.join(letters, COORDINATES, "left_semi"), mark, now)
-
-    def _open(self) -> DataFrame | None:
-        """BLOCKED that is open, persisted; None where there is none."""
-        found = self._pending.rows() if self.is_open else None
-        if found is None:
-            self.is_open = False
-            return None
-        kept = found.persist()
-        self.is_open = not kept.isEmpty()
-        if self.is_open:
-            self._pending.remember_oldest(kept)
-            return kept
-        kept.unpersist()
-        return None
+        found = self.letters.pending.rows() if self.letters else None
+        if self.letters and found is not None:
+            self.letters.pending.end(found.join(letters, COORDINATES, "left_semi"), mark, now)
 
 
-def key_order(spark: SparkSession, config: JobConfig, lease: Lease | None) -> KeyOrder | None:
-    """As the config says; None where keys have no order."""
+def key_order(
+    spark: SparkSession, config: JobConfig, lease: Lease | None, waiting: Pending | None = None
+) -> KeyOrder | None:
+    """As the config says, with the log of what waits where that has an order; None where keys have none."""
     given = config.dead_letters.key_order if config.dead_letters else None
-    if given is None:
-        return None
-    return KeyOrder(Pending(spark, str(given.path), Names("blocked", "freed"), lease))
+    letters = Pending(spark, str(given.path), Names("blocked", "freed"), lease) if given else None
+    return KeyOrder(letters, waiting, config.sink.kafka is not None) if letters or waiting else None
 
 
-def dead(failed: DataFrame) -> DataFrame:
-    """Of rejected rows those that become dead letters."""
-    return failed.filter(~F.col("_reason").isin(WAITING, LATE))
-
-
-def heads(failed: DataFrame, earlier: DataFrame | None) -> DataFrame:
-    """Rows that block their keys -> `_key`, `_heads ARRAY<STRUCT<topic, partition, offset>>`."""
-    new = failed.select("_key", *COORDINATES)
-    every = new if earlier is None else new.unionByName(earlier.select("_key", *COORDINATES))
-    first = (
-        every.filter("_key IS NOT NULL").groupBy("_key", "_topic", "_partition").agg(F.min("_offset").alias("_offset"))
-    )
-    place = F.struct(*(F.col(name).alias(name[1:]) for name in COORDINATES))
-    return first.groupBy("_key").agg(F.sort_array(F.collect_list(place)).alias(HEADS))
-
-
-def blocked(outcome: DataFrame, heads: DataFrame) -> DataFrame:
-    """DECODED with attempts, heads -> DECODED with attempts."""
-    joined = outcome.join(heads, "_key", "left")
-    before = F.get(F.filter(HEADS, _is_before), F.lit(0))
-    is_blocked = F.col("_reason").isNull() & before.isNotNull()
-    place = F.format_string(
-        "behind the dead letter of topic %s, partition %d, offset %d",
-        before["topic"],
-        before["partition"],
-        before["offset"],
-    )
-    reason = F.when(is_blocked, F.lit(Reason.KEY_BLOCKED.value)).otherwise(F.col("_reason"))
-    detail = F.when(is_blocked, place).otherwise(F.col("_detail"))
-    return joined.withColumns({"_reason": reason, "_detail": detail}).select(*outcome.columns)
-
-
-def _is_before(head: Column) -> Column:
-    is_here = (head["topic"] == F.col("_topic")) & (head["partition"] == F.col("_partition"))
-    return F.when(is_here, head["offset"] < F.col("_offset")).otherwise(F.col(ATTEMPT) == 1)
+def _within(holding: Holding | None, judged: DataFrame, failed: DataFrame) -> AbstractContextManager[Held]:
+    return holding.within(judged, failed) if holding else nullcontext(NONE)

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from jobs.core.lease import Lease
 from jobs.core.pending import WRITE, Names, Pending
-from jobs.core.reasons import INSTEAD, Reason
+from jobs.core.reasons import INSTEAD, WAITING, Reason
 from jobs.core.sinks import Mark
 from jobs.core.sources import COORDINATES
 
@@ -29,13 +29,14 @@ class Wait:
 
     path: str
     wait_for: timedelta
+    key_order: bool = False  # whether a key's later records wait behind it
 
 
 class Parking:
     """The parked log at one path and its settlements beside it."""
 
     def __init__(self, spark: SparkSession, path: str, wait_for: timedelta, lease: Lease | None = None) -> None:
-        self._pending = Pending(spark, path, Names("parked", "settled"), lease)
+        self.pending = Pending(spark, path, Names("parked", "settled"), lease)
         self._wait_for = wait_for
 
     @property
@@ -45,36 +46,42 @@ class Parking:
 
     def park(self, rows: DataFrame, mark: Mark, now: datetime, again: DataFrame | None = None) -> None:
         """Rejected rows -> PARKED. `again` are the coordinates of a batch of which an earlier attempt may have parked some."""
-        earlier = self._pending.rows() if again is not None else None
-        write = self._pending.begin(_parked(rows), mark, now)
+        earlier = self.pending.rows() if again is not None else None
+        write = self.pending.begin(_parked(rows), mark, now)
         if earlier is not None and again is not None:
             before = earlier.filter(F.col(WRITE) != write).join(again, COORDINATES, "left_semi")
-            self._pending.end(before, mark, now)
+            self.pending.end(before, mark, now)
 
     def waiting(self, recorded: int | None = None) -> DataFrame | None:
         """PARKED without what is settled, by the records up to a number if one is given; None where nothing was ever parked."""
-        return self._pending.rows(recorded)
+        return self.pending.rows(recorded)
 
     def settle(self, rows: DataFrame, mark: Mark, now: datetime, seq: int) -> None:
         """Rows of what waits are settled, once the ledger's record of this number is written."""
-        self._pending.end(rows, mark, now, seq)
+        self.pending.end(rows, mark, now, seq)
 
     def reopen(self, recorded: int, mark: Mark) -> None:
         """What a release settled whose record was not written waits again; `recorded` is the number of the last that was."""
-        self._pending.reopen(recorded, mark)
+        self.pending.reopen(recorded, mark)
 
     def remember_oldest(self, waiting: DataFrame) -> None:
-        self._pending.remember_oldest(waiting)
+        self.pending.remember_oldest(waiting)
 
-    def expire(self, outcome: DataFrame, now: datetime) -> DataFrame:
-        """Outcomes that wait no longer, with their reason: those that the sink refuses, and those that waited too long."""
+    def judge(self, outcome: DataFrame, now: datetime) -> DataFrame:
+        """Outcomes of what waits, tried again -> with the reason of what waits no longer, as the sink refuses it or its time is
+        up; what waits on is WAITING.
+        """
         late = F.col("parked_at") <= F.lit(now - self._wait_for)
         is_refused = F.col("_reason") == Reason.SINK_REJECTED.value
         waited = F.concat_ws(": ", F.lit("wait_for has passed"), "_detail")
         given = [F.col(INSTEAD)] if INSTEAD in outcome.columns else []
-        expired = {"_reason": F.coalesce(*given, F.lit(Reason.NO_REFERENCE.value)), "_detail": waited}
-        told = {name: F.when(is_refused, F.col(name)).otherwise(said) for name, said in expired.items()}
-        return outcome.filter(is_refused | (F.col("_reason").isNotNull() & late)).withColumns(told)
+        expired = F.coalesce(*given, F.lit(Reason.NO_REFERENCE.value))
+        passes = F.col("_reason").isNull() | is_refused
+        told = {
+            "_reason": F.when(passes, F.col("_reason")).when(late, expired).otherwise(WAITING),
+            "_detail": F.when(passes | ~late, F.col("_detail")).otherwise(waited),
+        }
+        return outcome.withColumns(told)
 
 
 def _parked(rows: DataFrame) -> DataFrame:

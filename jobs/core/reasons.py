@@ -30,7 +30,7 @@ class Reason(str, Enum):
     GAP = "GAP"  # an event's version leaves a hole in its stream
     NO_REFERENCE = "NO_REFERENCE"  # no reference row for the key (on_miss: dead_letter, or wait_for passed)
     NO_TOPIC = "NO_TOPIC"  # the topic column of a Kafka sink names none of its topics
-    KEY_BLOCKED = "KEY_BLOCKED"  # an earlier record of its key is a dead letter (dead_letters.key_order)
+    KEY_BLOCKED = "KEY_BLOCKED"  # an earlier record of its key is a dead letter, or waits (key_order)
     NO_ANSWER = "NO_ANSWER"  # a lookup's service did not answer, or what it said is no answer (on_failure: dead_letter)
     SINK_REJECTED = "SINK_REJECTED"  # the sink's table refused the row: a constraint, a type, a length, an encoding
 

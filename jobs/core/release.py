@@ -9,7 +9,7 @@ from functools import reduce
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.core import classify, dead_letters, poison
+from jobs.core import behind, classify, dead_letters, poison
 from jobs.core.batch import MicroBatch
 from jobs.core.classify import Transform
 from jobs.core.dead_letters import ATTEMPT
@@ -102,7 +102,8 @@ class Release:
         """What is settled holds once the ledger's record is there, which comes last, or with the rows."""
         outcome, ledger = outcome.persist(), self._batch.ledger
         try:
-            hits, dead = outcome.filter("_reason IS NULL"), self._parking.expire(outcome, now)
+            told = self._in_turn(self._parking.judge(outcome, now))
+            hits, dead = told.filter("_reason IS NULL"), behind.dead(told)
             reasons = {row["_reason"]: row["count"] for row in dead.groupBy("_reason").count().collect()}
             written, lost = hits.count(), sum(reasons.values())
             done = already.count() + written
@@ -110,11 +111,16 @@ class Release:
                 over = [rows.select(*IDENTITY) for rows in (already, hits, dead)]
                 self._parking.settle(reduce(DataFrame.unionByName, over), mark, now, ledger.next)
                 self._write(hits if written else None, dead if lost else None, mark)
+                if self._batch.order:
+                    self._batch.order.given_up(outcome.select(*COORDINATES), dead, mark, now)
                 counts = Counts(0, done, 0, lost, -(done + lost))
                 with self._batch.phase("ledger"):
                     ledger.append(_entry(mark, counts, reasons, now, self._batch.note()))
         finally:
             outcome.unpersist()
+
+    def _in_turn(self, outcome: DataFrame) -> DataFrame:
+        return self._batch.order.in_turn(outcome) if self._batch.order else outcome
 
     def _split(self, waiting: DataFrame) -> tuple[DataFrame, DataFrame]:
         """What a release that was cut short has written already, and the rest."""
@@ -126,16 +132,19 @@ class Release:
 
     def _again(self, waiting: DataFrame, now: datetime, transform: Transform) -> DataFrame:
         plain = {"_topic": "topic", "_partition": "partition", "_offset": "offset", "_timestamp": "timestamp"}
-        outcome = transform(self._batch.decode(waiting.withColumnsRenamed(plain), now, True))
+        outcome = transform(self._batch.decode(waiting.withColumnsRenamed(plain), now, True)).withColumn(
+            ATTEMPT, F.lit(1)
+        )
         return outcome.join(waiting.select(*IDENTITY, "parked_at"), COORDINATES)
 
     def _write(self, hits: DataFrame | None, dead: DataFrame | None, mark: Mark) -> None:
         outlets, phase = self._batch.outlets, self._batch.phase
         if hits is not None:
             with phase("write"):
-                outlets.good.append(_hits(hits), mark)
+                lined_up = self._batch.order.lined_up(hits) if self._batch.order else hits
+                outlets.good.append(_hits(lined_up), mark)
         if dead is not None and outlets.dead:
-            letters = dead_letters.letters(dead.withColumn(ATTEMPT, F.lit(1)), self._batch.job)
+            letters = dead_letters.letters(dead, self._batch.job)
             with phase("dead_letters"):
                 dead_letters.send(outlets.dead, letters, mark)
 

@@ -133,7 +133,8 @@ def _start(spark: SparkSession, config: JobConfig, given: Given, lease: Lease) -
     batch = _batch(config, given, checkpoint, ledger, outlets, source)
     guard = _guard(config, metrics)
     batch.phase, batch.redrive = _phase(metrics, guard), redrive(spark, config, checkpoint.path)
-    batch.order, batch.planned = key_order(spark, config, lease), given.plan
+    waits = outlets.parked.pending if outlets.parked and _in_order(config, given.wait) else None
+    batch.order, batch.planned = key_order(spark, config, lease, waits), given.plan
     due = DueLetters(spark, config, checkpoint.path, given.clock, metrics.retried)
     due.tick()  # so that a run over what is there has them, too
     releases = [Release(batch, outlets.parked)] if outlets.parked else []
@@ -218,8 +219,14 @@ def _phase(metrics: Metrics, guard: Guard) -> Phase:
     return phase
 
 
-def wait(path: str | None, wait_for: Duration | None) -> Wait | None:
-    return Wait(path, timedelta(milliseconds=wait_for.ms)) if path and wait_for else None
+def wait(path: str | None, wait_for: Duration | None, key_order: bool) -> Wait | None:
+    return Wait(path, timedelta(milliseconds=wait_for.ms), key_order) if path and wait_for else None
+
+
+def _in_order(config: JobConfig, wait: Wait | None) -> bool:
+    """Whether what waits holds its key up; where a dead letter does, what may become one does, too."""
+    letters = config.dead_letters
+    return bool((wait and wait.key_order) or (letters and letters.key_order))
 
 
 def _trigger(trigger: Trigger) -> dict[str, Any]:

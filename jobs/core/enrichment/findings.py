@@ -63,8 +63,8 @@ def steps(config: EnrichConfig) -> Iterator[Finding]:
             yield Finding(("waiting",), f"required for step {name}: waiting.wait_for and waiting.parked")
     if config.waiting and not any(step.waits for step in config.enrich.values()):
         yield Finding(("waiting",), "only where a step says wait")
-    if config.waiting and config.dead_letters and config.dead_letters.key_order:
-        yield Finding(("waiting",), "not with dead_letters.key_order: no record waits apart")
+    if config.waiting and config.waiting.key_order and not config.source.kafka:
+        yield Finding(("waiting", "key_order"), "only with a kafka source, whose records have keys")
 
 
 def corrections(config: EnrichConfig) -> Iterator[Finding]:

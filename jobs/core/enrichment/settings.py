@@ -172,6 +172,7 @@ class Waiting(Settings):
 
     wait_for: Duration
     parked: DataPath
+    key_order: bool = False  # whether later events of a key wait behind it; they do with dead_letters.key_order
 
 
 class Corrections(Settings):

@@ -120,10 +120,11 @@ ORDER = "dead_letters.key_order={path: data/blocked}"
 KEY_ORDER = [
     ([ORDER], "dead_letters.redrive", "required with key_order: topic and parking_topic"),
     ([ORDER, REDRIVE, RETRY], "dead_letters.retry.reasons", "with KEY_BLOCKED: with key_order"),
+    (["join.key_order=true"], "join.key_order", "only with on_miss: wait"),
     (
-        [ORDER, REDRIVE, "join={on_miss: wait, wait_for: 1h, parked: data/parked}"],
-        "join.on_miss",
-        "keep or dead_letter: with dead_letters.key_order no record waits apart",
+        ["source={file: {path: data/in}, schema: a STRING}", "join.key_order=true"],
+        "join.key_order",
+        "only with a kafka source, whose records have keys",
     ),
     (
         [ORDER, REDRIVE, "sink.delta.path=data/blocked/sink"],

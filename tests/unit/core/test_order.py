@@ -1,4 +1,4 @@
-"""Which records follow a dead letter of their key, and until when."""
+"""Until when a key is held up."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.core.order import KeyOrder, blocked, heads
+from jobs.core.order import NONE, KeyOrder
 from jobs.core.pending import Names, Pending
 from jobs.core.sinks import Mark
 
@@ -20,47 +19,11 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 MARK = Mark("join", "q1", 0, '[{"t": {"0": 0}}]', '[{"t": {"0": 99}}]')
 PLACE = "_topic STRING, _partition INT, _offset BIGINT"
 FAILED = f"{PLACE}, _key BINARY, _reason STRING, _attempt INT"
-OUTCOME = f"id INT, {PLACE}, _key BINARY, _reason STRING, _detail STRING, _attempt INT"
 BLOCKED = "KEY_BLOCKED"
 
 
 def failed(offset: int, key: bytes | None = b"k", reason: str = "MALFORMED", attempt: int = 1) -> tuple[Any, ...]:
     return ("t", 0, offset, key, reason, attempt)
-
-
-def outcome(offset: int, **given: Any) -> tuple[Any, ...]:
-    one = {"topic": "t", "partition": 0, "key": b"k", "reason": None, "detail": None, "attempt": 1, **given}
-    return (
-        offset,
-        one["topic"],
-        one["partition"],
-        offset,
-        *(one[name] for name in ("key", "reason", "detail", "attempt")),
-    )
-
-
-def behind(offset: int, of: int, **given: Any) -> tuple[Any, ...]:
-    return outcome(
-        offset, reason=BLOCKED, detail=f"behind the dead letter of topic t, partition 0, offset {of}", **given
-    )
-
-
-def test_later_records_of_a_key_follow_its_first_dead_letter(rows: Rows) -> None:
-    first = heads(rows(FAILED, failed(5), failed(3), failed(7, key=b"other"), failed(1, key=None)), None)
-    other, none = outcome(6, key=b"other"), outcome(9, key=None)
-    at_head = outcome(7, key=b"other")
-    given = rows(OUTCOME, outcome(2), outcome(3, reason="MALFORMED"), outcome(4), outcome(6), other, none, at_head)
-    kept = outcome(2), outcome(3, reason="MALFORMED"), other, none, at_head
-    expected = rows(OUTCOME, *kept, behind(4, 3), behind(6, 3))
-    assert_df_equality(blocked(given, first), expected, ignore_row_order=True, ignore_nullable=True)
-
-
-def test_in_another_partition_what_is_new_follows_and_what_comes_again_does_not(rows: Rows) -> None:
-    first = heads(rows(FAILED, failed(5)), None)
-    again = outcome(4, partition=1, attempt=2)
-    found = blocked(rows(OUTCOME, outcome(3, partition=1), again, outcome(6, attempt=2)), first)
-    expected = rows(OUTCOME, behind(3, 5, partition=1), again, behind(6, 5, attempt=2))
-    assert_df_equality(found, expected, ignore_row_order=True, ignore_nullable=True)
 
 
 @pytest.fixture
@@ -74,7 +37,7 @@ def batch(rows: Rows, order: KeyOrder, judged: list[int], *fails: tuple[Any, ...
     """One batch with these records, of which some fail. Of key `k`: offset in each partition from which it is blocked."""
     coordinates, failing = rows(PLACE, *(("t", 0, offset) for offset in judged)), rows(FAILED, *fails)
     with order.within(coordinates, failing) as blocking:
-        found = blocking.heads.filter("_key = 'k'").collect() if blocking.heads else []
+        found = blocking.letters.heads.filter("_key = 'k'").collect() if blocking.letters.heads else []
         if fails or blocking.open:
             order.record(blocking, coordinates, failing, MARK, NOON)
     return {head["partition"]: head["offset"] for row in found for head in row["_heads"]}
@@ -83,7 +46,7 @@ def batch(rows: Rows, order: KeyOrder, judged: list[int], *fails: tuple[Any, ...
 def test_a_key_is_blocked_until_all_of_its_dead_letters_have_passed(rows: Rows, order: Any) -> None:
     job = order()
     assert batch(rows, job, [1, 2]) == {}
-    assert not job.is_open
+    assert not job.letters.may_be
     assert batch(rows, job, [3, 4], failed(3)) == {0: 3}
     assert batch(rows, job, [5], failed(5, reason=BLOCKED)) == {0: 3}
     job = order()
@@ -91,7 +54,7 @@ def test_a_key_is_blocked_until_all_of_its_dead_letters_have_passed(rows: Rows, 
     assert batch(rows, job, [3]) == {0: 5}, "it has passed, the one behind it has not"
     assert batch(rows, job, [5, 6]) == {}, "in a batch with what is redriven, new records go on"
     assert batch(rows, job, [7]) == {}
-    assert not job.is_open
+    assert not job.letters.may_be
 
 
 def test_a_batch_that_runs_again_finds_its_own_dead_letters(rows: Rows, order: Any) -> None:
@@ -127,3 +90,28 @@ def test_what_is_given_up_blocks_no_longer(rows: Rows, order: Any) -> None:
     batch(rows, job, [3, 4], failed(3), failed(4, reason=BLOCKED))
     order().free(rows(PLACE, ("t", 0, 3)), MARK, NOON)
     assert batch(rows, job, [5]) == {0: 4}
+
+
+PARKED = "key BINARY, _topic STRING, _partition INT, _offset BIGINT"
+
+
+def test_what_waits_holds_its_key_up_until_it_is_settled(rows: Rows, spark: SparkSession, tmp_path: Path) -> None:
+    waiting = Pending(spark, str(tmp_path), Names("parked", "settled"))
+    job = KeyOrder(None, waiting)
+
+    def seen(judged: int, *fails: tuple[Any, ...]) -> dict[int, int]:
+        coordinates, failing = rows(PLACE, ("t", 0, judged)), rows(FAILED, *fails)
+        with job.within(coordinates, failing) as blocking:
+            assert blocking.letters == NONE
+            found = blocking.waiting.heads.collect() if blocking.waiting.heads else []
+            job.record(blocking, coordinates, failing, MARK, NOON)
+        return {head["partition"]: head["offset"] for row in found for head in row["_heads"]}
+
+    assert seen(3, failed(3, reason="WAITING"), failed(4)) == {0: 3}
+    waiting.begin(rows(PARKED, (b"k", "t", 0, 3)), MARK, NOON)
+    assert seen(5) == {0: 3}
+    assert seen(3) == {}, "judged anew, it passes"
+    kept = waiting.rows()
+    assert kept is not None
+    waiting.end(kept, MARK, NOON)
+    assert seen(6) == {}

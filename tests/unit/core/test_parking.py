@@ -84,11 +84,17 @@ def test_only_what_waited_long_enough_expires(parking: Parking, rows: Rows) -> N
         (2, "WAITING", None, NOON + timedelta(minutes=1)),
         (3, None, None, NOON),
         (4, "WAITING", "rate: no row", NOON),
+        (5, "SINK_REJECTED", "too long", NOON + timedelta(minutes=1)),
+        (6, "NO_REFERENCE", "no row", NOON + timedelta(minutes=1)),
     )
-    found = parking.expire(outcome, NOON + timedelta(hours=1)).drop("parked_at").collect()
+    found = parking.judge(outcome, NOON + timedelta(hours=1)).drop("parked_at").collect()
     assert [tuple(row) for row in found] == [
         (1, "NO_REFERENCE", "wait_for has passed"),
+        (2, "WAITING", None),
+        (3, None, None),
         (4, "NO_REFERENCE", "wait_for has passed: rate: no row"),
+        (5, "SINK_REJECTED", "too long"),
+        (6, "WAITING", "no row"),
     ]
 
 
@@ -98,7 +104,7 @@ def test_what_expires_may_have_a_reason_of_its_own(parking: Parking, rows: Rows)
         (1, "WAITING", "d", "NO_ANSWER", NOON),
         (2, "WAITING", "d", None, NOON),
     )
-    found = parking.expire(outcome, NOON + timedelta(hours=1)).select("id", "_reason").collect()
+    found = parking.judge(outcome, NOON + timedelta(hours=1)).select("id", "_reason").collect()
     assert [tuple(row) for row in found] == [(1, "NO_ANSWER"), (2, "NO_REFERENCE")]
 
 

@@ -132,6 +132,9 @@ def test_steps_have_names_and_what_they_rely_on(tmp_path: Path) -> None:
         "postgres": "required for step customer: postgres.url and postgres.user",
         "waiting": "only where a step says wait",
     }
+    waits, file = {"customer": {**CUSTOMER, "on_miss": "wait"}}, {"file": {"path": "data/in"}, "schema": "a STRING"}
+    with pytest.raises(ConfigError, match="only with a kafka source, whose records have keys"):
+        config(tmp_path, waits, waiting={**WAITING, "key_order": True}, source=file)
     with pytest.raises(ConfigError, match="a name of up to 63"):
         config(tmp_path, {"a b": RATE})
 
