@@ -29,6 +29,7 @@ from jobs.core.decode_rows import Decoded, Decoder
 from jobs.core.decode_scalars import now_micros
 from jobs.core.events import reading
 from jobs.core.reasons import Apart, Reason
+from jobs.core.workers import in_worker
 
 FORMATS: dict[str, Callable[[DecodeSettings], Decoder]] = {
     "json": decode_json.decoder,
@@ -93,6 +94,7 @@ def nullable(given: T.DataType) -> T.DataType:
     return T.MapType(given.keyType, nullable(given.valueType)) if isinstance(given, T.MapType) else given
 
 
+@in_worker
 def decode_batches(
     batches: Iterable[pa.RecordBatch], settings: DecodeSettings, now: datetime | None, keep_raw: bool = False
 ) -> Iterator[pa.RecordBatch]:

@@ -40,6 +40,7 @@ from jobs.core.enrichment.cache import Cache, Kept
 from jobs.core.errors import BreakerOpen
 from jobs.core.failures import words
 from jobs.core.retry import Retrier, is_transient
+from jobs.core.workers import in_worker
 
 LOOKUP, STATE, DETAIL, AGE, CALLS, CALLS_MS = "_lookup", "_state", "_said", "_age_ms", "_calls", "_calls_ms"
 FOLDER = "patterns-lookups"  # in the application's own folder on each machine
@@ -118,6 +119,7 @@ class Asking:
     )  # of one start of a job: the next may mean something else by it
     may_call: bool = True  # whether the job's own breaker lets calls through
 
+    @in_worker
     def __call__(self, batches: Batches) -> Batches:
         with ExitStack() as opened:
             cache = opened.enter_context(Cache(self._file(), self.limits.keys))

@@ -26,6 +26,7 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from jobs.core.errors import JobError
+from jobs.core.workers import in_worker
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 SLICE = 4096  # events that are Python objects at a time
@@ -81,6 +82,7 @@ def partials(events: DataFrame, fold: PythonFold, base: DataFrame | None = None)
     return rows.repartition("stream_id").sortWithinPartitions(*order).mapInArrow(run, schema)
 
 
+@in_worker
 def fold_batches(batches: Iterable[pa.RecordBatch], fold: PythonFold, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """What runs in the executors, on one sorted partition."""
     running = Running(fold, schema)

@@ -19,6 +19,7 @@ from pyarrow import fs
 
 from jobs.core.events import keyset
 from jobs.core.events.keyset import Keys, halves
+from jobs.core.workers import in_worker
 
 FILES = "bucket INT, name STRING, keys BIGINT"
 KINDS = (pa.int32(), pa.string(), pa.int64())
@@ -36,6 +37,7 @@ class Known(NamedTuple):
         return [_opened(self.root, name) for name in self.files.get(bucket, ())]
 
 
+@in_worker
 def write(batches: Iterator[pa.RecordBatch], older: Known) -> Iterator[pa.RecordBatch]:
     """What runs in the executors, on the new rows of one bucket: a file of their keys, and of what older files have."""
     bucket, parts = None, []

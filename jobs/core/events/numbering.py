@@ -25,6 +25,7 @@ from jobs.core.events.personal import PERSONAL, SUBJECT
 from jobs.core.events.reading import TEXTS
 from jobs.core.events.versions import JUDGED_BY, Gaps, Judge
 from jobs.core.sources import COORDINATES
+from jobs.core.workers import in_worker
 
 NESTED: dict[str, T.MapType | T.ArrayType] = {
     "metadata": TEXTS,
@@ -70,6 +71,7 @@ def numbered(events: DataFrame, known: Known, recorded_at: datetime, gaps: Gaps)
     return read.select(*OWN, *personal, *COORDINATES, *TECHNICAL)
 
 
+@in_worker
 def judge_batches(
     batches: Iterator[pa.RecordBatch], known: Known, recorded_us: int, gaps: Gaps
 ) -> Iterator[pa.RecordBatch]:

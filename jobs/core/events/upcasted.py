@@ -21,6 +21,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from jobs.core.decode_plan import Rejection
 from jobs.core.errors import EventFailed
 from jobs.core.events.upcasting import Chain, UpcastFailed
+from jobs.core.workers import in_worker
 
 VERDICT = {"_reason": T.StringType(), "_detail": T.StringType()}
 
@@ -42,6 +43,7 @@ def taken(upcasted: DataFrame) -> DataFrame:
     return upcasted.withColumn("stream_version", version).drop(*VERDICT)
 
 
+@in_worker
 def upcast_batches(batches: Iterable[pa.RecordBatch], chain: Chain, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """What runs in the executors."""
     for batch in batches:

@@ -16,6 +16,7 @@ from jobs.core.postgres import Arguments, Cursor
 from jobs.core.sinks.lines import LINE, joined
 from jobs.core.sinks.search import search, tried
 from jobs.core.sources import COORDINATES
+from jobs.core.workers import in_worker
 
 STAGED = "attempt BIGINT, rows BIGINT"
 PROBED = f"{STAGED}, topic STRING, partition INT, offset BIGINT, detail STRING"
@@ -33,6 +34,7 @@ def copier(connect: Arguments, statement: str) -> Callable[[Batches], Batches]:
     Raises SinkFailure with PostgreSQL's code and sentence, which survive the way through Spark.
     """
 
+    @in_worker
     def copy(batches: Batches) -> Batches:
         attempt, rows = _attempt(), 0
         with _transaction(connect, attempt) as cursor:
@@ -50,6 +52,7 @@ def prober(connect: Arguments, statement: str, most: int) -> Callable[[Batches],
     A task ends early once there are more than `most`.
     """
 
+    @in_worker
     def probe(batches: Batches) -> Batches:
         attempt, rows = _attempt(), 0
         refused: list[tuple[Any, ...]] = []
