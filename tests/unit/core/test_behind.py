@@ -39,12 +39,12 @@ def behind(offset: int, of: int, **given: Any) -> tuple[Any, ...]:
     return told(offset, BLOCKED, f"the dead letter of topic t, partition 0, offset {of}", **given)
 
 
-def waits_behind(offset: int, of: int, **given: Any) -> tuple[Any, ...]:
-    return told(offset, WAITS, f"the waiting record of topic t, partition 0, offset {of}", **given)
+def waits_behind(offset: int, of: int, reason: str = WAITS, **given: Any) -> tuple[Any, ...]:
+    return told(offset, reason, f"the waiting record of topic t, partition 0, offset {of}", **given)
 
 
 def told(offset: int, reason: str, what: str, **given: Any) -> tuple[Any, ...]:
-    return outcome(offset, **{"reason": reason, "detail": f"behind {what}", **given})
+    return outcome(offset, reason=reason, detail=f"behind {what}", **given)
 
 
 def test_later_records_of_a_key_follow_its_first_dead_letter(rows: Rows) -> None:

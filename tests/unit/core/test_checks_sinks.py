@@ -114,6 +114,7 @@ RETRIES = [
 ]
 
 
+WAITS = "{on_miss: wait, wait_for: 1h, parked: data/parked}"
 ORDER = "dead_letters.key_order={path: data/blocked}"
 
 
@@ -122,7 +123,7 @@ KEY_ORDER = [
     ([ORDER, REDRIVE, RETRY], "dead_letters.retry.reasons", "with KEY_BLOCKED: with key_order"),
     (["join.key_order=true"], "join.key_order", "only with on_miss: wait"),
     (
-        ["source={file: {path: data/in}, schema: a STRING}", "join.key_order=true"],
+        ["source.kafka=null", "source.file={path: data/in}", f"join={WAITS}", "join.key_order=true"],
         "join.key_order",
         "only with a kafka source, whose records have keys",
     ),
