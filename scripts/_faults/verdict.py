@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 Coordinates = tuple[str, int, int]  # topic, partition, offset
 Customers = Mapping[str, set[str]]  # customer: every segment that it ever had
+Rates = Callable[[str], float | None]  # of a currency
 SHOWN = 5
 
 
@@ -40,10 +41,20 @@ class Row:
     customer_id: str | None
     segment: str | None
     version: str | None
+    rate: float | None = None
+
+
+def unrated(currency: str) -> None:
+    """Of a job that asks for no rates."""
 
 
 def problems(
-    sent: Iterable[Record], rows: Sequence[Row], letters: Iterable[Record], customers: Customers, end: Mapping[str, int]
+    sent: Iterable[Record],
+    rows: Sequence[Row],
+    letters: Iterable[Record],
+    customers: Customers,
+    end: Mapping[str, int],
+    rates: Rates = unrated,
 ) -> list[str]:
     """What does not hold, of the records before `end`, an offset a partition; nothing where all is well."""
     whole = {record.place: record for record in sent if record.offset < end.get(str(record.partition), 0)}
@@ -51,7 +62,7 @@ def problems(
     found = Counter(row.place for row in rows if _covered(row.place, end))
     dead = {original(letter): letter.value for letter in letters if _covered(original(letter), end)}
     bad = {place: record.value for place, record in whole.items() if place not in good}
-    wrong = [row.place for row in rows if row.place in good and not _right(row, good[row.place], customers)]
+    wrong = [row.place for row in rows if row.place in good and not _right(row, good[row.place], customers, rates)]
     told = {
         "missing in the sink": good.keys() - found.keys(),
         "more than once in the sink": [place for place, times in found.items() if times > 1],
@@ -81,9 +92,11 @@ def _order(value: bytes | None) -> dict[str, str] | None:
     return found if isinstance(found, dict) and isinstance(found.get("order_id"), str) else None
 
 
-def _right(row: Row, order: Mapping[str, str], customers: Customers) -> bool:
+def _right(row: Row, order: Mapping[str, str], customers: Customers, rates: Rates) -> bool:
+    currency = order.get("currency")
+    expected = (order["order_id"], order["customer_id"], rates(currency) if currency else None)
     segments = customers.get(order["customer_id"], {None})
-    return (row.order_id, row.customer_id) == (order["order_id"], order["customer_id"]) and row.segment in segments
+    return (row.order_id, row.customer_id, row.rate) == expected and row.segment in segments
 
 
 def _covered(place: Coordinates, end: Mapping[str, int]) -> bool:

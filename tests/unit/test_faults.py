@@ -60,6 +60,20 @@ def test_what_the_verdict_finds(rows: list[Row], letters: list[Record], said: li
     assert told(rows, letters) == said
 
 
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [
+        (1.5, []),
+        (None, ["1 records with wrong values in the sink: 0/0"]),
+        (2.0, ["1 records with wrong values in the sink: 0/0"]),
+    ],
+)
+def test_a_row_has_the_rate_of_its_currency(rate: float | None, said: list[str]) -> None:
+    sent = [Record("t", 0, 0, b'{"order_id": "o1", "customer_id": "c1", "currency": "SEK"}')]
+    row = Row(("t", 0, 0), "o1", "c1", "gold", "v1", rate)
+    assert problems(sent, [row], [], {"c1": {"gold"}}, {"0": 1}, {"SEK": 1.5}.get) == said
+
+
 def test_what_the_ledger_does_not_cover_yet_is_not_judged() -> None:
     assert told([FIRST], [], end=1) == []
 
