@@ -13,10 +13,11 @@ takes the file away, so a fault happens once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,8 @@ from pyspark.sql import DataFrame
 
 from jobs.core import dead_letters
 from jobs.core.batch import MicroBatch
+from jobs.core.enrichment.asking import Ask, Caller, Given
+from jobs.core.enrichment.lookups import FromLookup
 from jobs.core.events.following import Follower
 from jobs.core.events.heads import Heads
 from jobs.core.events.progress import Progress
@@ -83,6 +86,7 @@ POINTS = {
 HALF_SENT = "half_sent"  # every other record of the batch is in the sink's topic
 SEND: Call = copying.send
 MID_COPY = "mid_copy"  # the first half of a COPY's rows is on its way to PostgreSQL
+MID_LOOKUP = "mid_lookup"  # a lookup has its first answer, and calls that are left
 
 
 def install(root: int) -> None:
@@ -95,11 +99,12 @@ def install(root: int) -> None:
         postgres.SHORT_ROWS = 0
     copying.send = send_halved  # type: ignore[assignment]
     KafkaSink.append = _in_halves(KafkaSink.append)  # type: ignore[method-assign]
+    FromLookup._made = _interrupted(FromLookup._made)  # type: ignore[method-assign]
 
 
 def arm(folder: Path, point: str, act: Act) -> None:
     """The next time that the job gets to the point."""
-    assert point in POINTS or point in (MID_COPY, HALF_SENT), point
+    assert point in POINTS or point in (MID_COPY, HALF_SENT, MID_LOOKUP), point
     draft = folder / f".{point}"
     draft.write_text(act)
     draft.rename(folder / point)
@@ -168,6 +173,39 @@ def _in_halves(original: Call) -> Call:
         original(sink, rows, mark)
 
     return append
+
+
+def _interrupted(original: Call) -> Call:
+    """Only while a fault is armed: executors are spared the import of all that has a point."""
+
+    def made(step: FromLookup, *arguments: Any, **named: Any) -> Any:
+        if not (_folder() / MID_LOOKUP).exists():
+            return original(step, *arguments, **named)
+        whole, step.asking = step.asking, replace(step.asking, caller=Interrupted(step.asking.caller))
+        try:
+            return original(step, *arguments, **named)
+        finally:
+            step.asking = whole
+
+    return made
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """Who is asked, and gets to a point with an answer that nobody has seen yet."""
+
+    caller: Caller
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Ask]:
+        with self.caller.open() as ask:
+
+            def asking(keys: list[str]) -> Given:
+                found = ask(keys)
+                reach(MID_LOOKUP)
+                return found
+
+            yield asking
 
 
 def send_halved(cursor: Any, *rest: Any) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,8 @@ import pyarrow as pa
 import pytest
 from _faults import points
 from _faults.verdict import Record, Row, problems
+
+from jobs.core.enrichment.asking import Ask
 
 GOOD = b'{"order_id": "o1", "customer_id": "c1"}'
 SENT = [Record("t", 0, 0, GOOD), Record("t", 0, 1, b"{"), Record("t", 0, 2, GOOD)]
@@ -102,6 +107,41 @@ def test_a_copy_is_halved(armed: Path) -> None:
         halves.read(100)
     read.append(halves.read(100))
     assert read == [b"abc", b"def"]
+
+
+class Service:
+    """Has an answer to every key."""
+
+    @contextmanager
+    def open(self) -> Iterator[Ask]:
+        yield lambda keys: dict.fromkeys(keys, b"{}")
+
+
+@dataclass
+class Step:
+    """As much of a lookup as is told whom to ask."""
+
+    @dataclass
+    class Asking:
+        caller: Any
+
+    asking: Asking
+
+
+def test_a_lookup_is_interrupted_once_and_then_asks_as_before(armed: Path) -> None:
+    points.arm(armed, points.MID_LOOKUP, "fail")
+    service = Service()
+    step, asked = Step(Step.Asking(service)), []
+
+    def made(step: Step) -> None:
+        with step.asking.caller.open() as ask:
+            asked.append(ask(["k"]))
+
+    interrupted = points._interrupted(made)
+    with pytest.raises(ConnectionResetError, match="a fault at mid_lookup"):
+        interrupted(step)
+    interrupted(step)
+    assert (asked, step.asking.caller) == ([{"k": b"{}"}], service)
 
 
 def test_places_before_and_after(armed: Path) -> None:
