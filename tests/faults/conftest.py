@@ -1,4 +1,4 @@
-"""Servers that may be killed, and cases on them. README.md has the table of faults and where each is proven."""
+"""Servers that may be killed, and cases on them, of each kind (`_faults.kinds`). README.md says where which fault is proven."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """A broker and a PostgreSQL server that no other test uses."""
+    """A broker, a PostgreSQL server and a service of rates that no other test uses."""
     made = Servers(tmp_path_factory.mktemp("faults"))
     yield made
     made.stop()
@@ -22,12 +22,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 @pytest.fixture(scope="module")
 def cases(servers: Servers, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Case]:
-    return lambda sink, **settings: Case(servers, spark, tmp_path_factory.mktemp(sink), sink, **settings)
+    return lambda kind, **settings: Case(servers, spark, tmp_path_factory.mktemp(kind), kind, **settings)
 
 
 @pytest.fixture
 def case(cases: Callable[..., Case], request: Any) -> Case:
-    """For a test that is parametrized by the sink."""
+    """For a test that is parametrized by the kind."""
     return cases(request.param)
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _faults.case import ROW, Case
+from _faults.case import Case
+from _faults.kinds import ROW
 from _faults.servers import Servers
 from _lib.processes import until
 from pyspark.sql import SparkSession
@@ -27,7 +28,6 @@ from jobs.core import runner
 from jobs.core.errors import NoSpace
 from jobs.core.events import replay_options
 from jobs.core.events.envelope import EVENT
-from jobs.stream_table_join import start
 
 SIZE_MB = 16
 AT = datetime(2026, 1, 5, 10, tzinfo=timezone.utc)
@@ -107,9 +107,7 @@ def test_a_full_disk_under_a_replay(spark: SparkSession, tmp_path: Path, disk: D
     assert (replay(), names()) == (0, ["1", "2"])
 
 
-def test_a_full_disk_under_postgres(
-    cases: Callable[..., Case], servers: Servers, spark: SparkSession, disk: Disk
-) -> None:
+def test_a_full_disk_under_postgres(cases: Callable[..., Case], servers: Servers, disk: Disk) -> None:
     case, place = cases("postgres"), disk.path / "tables"
     place.mkdir()
     shutil.chown(place, *(("nobody", "nogroup") if os.geteuid() == 0 else (None, None)))
@@ -118,7 +116,7 @@ def test_a_full_disk_under_postgres(
     servers.ask(f"CREATE TABLE {case.table} ({ROW}) TABLESPACE small")
     disk.fill()
     case.send(1500)
-    running: Any = start(spark, case.load(spark={"spark.sql.shuffle.partitions": "1"}))
+    running: Any = case.begin(spark={"spark.sql.shuffle.partitions": "1"})
     try:
         assert until(lambda: running._guard.state("sink") == "open", 60), "the breaker did not open"
         assert case.batches() == 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,44 +12,53 @@ from _faults.case import Case
 
 SEED = 20261124
 LIMIT_S = 120
-SINKS = ["delta", "postgres"]
+KINDS = ["delta", "postgres", "enriching"]
 long = pytest.mark.long
 POINTS = {
     "delta": ["before_write", "written", "before_dead_letters", "after_dead_letters", "after_ledger"],
     "postgres": ["mid_copy", "in_transaction", "before_dead_letters", "after_ledger"],
     "staged": ["mid_copy", "written", "in_transaction"],
+    "enriching": [
+        "before_write",
+        "mid_lookup",
+        "written",
+        "before_dead_letters",
+        "after_dead_letters",
+        "after_ledger",
+    ],
 }
 MORE = {
     ("delta", "before_write"),
     ("delta", "after_dead_letters"),
     ("postgres", "before_dead_letters"),
     ("staged", "written"),
+    *(("enriching", point) for point in POINTS["enriching"] if point != "written"),
 }
 
 
 @pytest.fixture(scope="module")
 def chains(cases: Callable[..., Case]) -> Callable[[str], Case]:
-    """One job a sink: after each kill it goes on where it was."""
+    """One job a kind: after each kill it goes on where it was."""
     made: dict[str, Case] = {}
 
-    def chain(sink: str) -> Case:
-        if sink not in made:
-            made[sink] = cases(sink)
-        return made[sink]
+    def chain(kind: str) -> Case:
+        if kind not in made:
+            made[kind] = cases(kind)
+        return made[kind]
 
     return chain
 
 
 @pytest.mark.parametrize(
-    ("sink", "point"),
+    ("kind", "point"),
     [
-        pytest.param(sink, point, marks=[long] if (sink, point) in MORE else [])
-        for sink in POINTS
-        for point in POINTS[sink]
+        pytest.param(kind, point, marks=[long] if (kind, point) in MORE else [])
+        for kind in POINTS
+        for point in POINTS[kind]
     ],
 )
-def test_a_kill_at_a_named_point(chains: Any, sink: str, point: str) -> None:
-    case = chains(sink)
+def test_a_kill_at_a_named_point(chains: Any, kind: str, point: str) -> None:
+    case = chains(kind)
     case.send(20)
     assert case.start(**{point: "kill"}).wait() == -9
     assert not case.caught_up() or point == "after_ledger"
@@ -58,9 +66,9 @@ def test_a_kill_at_a_named_point(chains: Any, sink: str, point: str) -> None:
     case.check()
 
 
-@pytest.mark.parametrize("sink", ["delta", "postgres"])
-def test_a_kill_while_the_reference_table_is_swapped(chains: Any, sink: str) -> None:
-    case = chains(sink)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kill_while_the_reference_table_is_swapped(chains: Any, kind: str) -> None:
+    case = chains(kind)
     before = case.mixed()  # of kills after a batch's rows, which stay as they are whatever the next start has
     case.send(10)
     driver = case.start()
@@ -74,10 +82,10 @@ def test_a_kill_while_the_reference_table_is_swapped(chains: Any, sink: str) -> 
     assert case.mixed() == before
 
 
-@pytest.mark.parametrize(("sink", "kills"), [("delta", 2), *(pytest.param(sink, 5, marks=long) for sink in SINKS)])
-def test_kills_at_random_under_load(chains: Any, sink: str, kills: int) -> None:
+@pytest.mark.parametrize(("kind", "kills"), [("delta", 2), *(pytest.param(kind, 5, marks=long) for kind in KINDS)])
+def test_kills_at_random_under_load(chains: Any, kind: str, kills: int) -> None:
     """Each within seconds after the first batch of a start, while records come in."""
-    case, pick = chains(sink), random.Random(SEED)
+    case, pick = chains(kind), random.Random(SEED)
     for _ in range(kills):
         before, delay_s = case.batches(), pick.uniform(0, 3)
         driver = case.start()
@@ -91,9 +99,10 @@ def test_kills_at_random_under_load(chains: Any, sink: str, kills: int) -> None:
     case.check()
 
 
-def test_a_reference_that_moved_on_between_kill_and_restart(cases: Callable[..., Case]) -> None:
+@pytest.mark.parametrize("kind", ["delta", pytest.param("enriching", marks=long)])
+def test_a_reference_that_moved_on_between_kill_and_restart(cases: Callable[..., Case], kind: str) -> None:
     """What was written stays as it was; what had missed, and was neither written nor sent, sees the new version."""
-    case = cases("delta", join={"on": {"customer_id": "customer_id"}, "on_miss": "dead_letter"})
+    case = cases(kind, on_miss="dead_letter")
     case.send(20)
     assert case.start(before_dead_letters="kill").wait() == -9
     case.change("c0", "new")
@@ -104,26 +113,26 @@ def test_a_reference_that_moved_on_between_kill_and_restart(cases: Callable[...,
 
 
 @pytest.mark.parametrize(
-    ("sink", "point"),
+    ("kind", "point"),
     [
         ("delta", "before_ledger"),
         ("postgres", "in_transaction"),
         pytest.param("delta", "settled", marks=long),
         pytest.param("postgres", "settled", marks=long),
         pytest.param("postgres", "after_ledger", marks=long),
+        pytest.param("enriching", "before_ledger", marks=long),
     ],
 )
-def test_waiting_records_survive_kills(cases: Callable[..., Case], tmp_path: Path, sink: str, point: str) -> None:
+def test_waiting_records_survive_kills(cases: Callable[..., Case], kind: str, point: str) -> None:
     """One after they were parked, and one while they are released."""
-    waits = {"on_miss": "wait", "wait_for": "1h", "parked": str(tmp_path / "parked")}
-    case = cases(sink, join={"on": {"customer_id": "customer_id"}, **waits})
+    case = cases(kind, on_miss="wait")
     case.send(20)
     assert case.start(before_dead_letters="kill").wait() == -9
     case.drain()
     assert case.caught_up() and case.audit() == []
-    assert sum(record["counts"]["parked"] for record in case.ledger()) == 6
+    assert case.outcomes() == (12, 2, 6)
     case.change("c2", "new")
     assert case.start(**{point: "kill"}).wait() == -9
     case.drain()
     case.check()
-    assert sum(record["counts"]["parked"] for record in case.ledger()) == 0
+    assert case.outcomes() == (18, 2, 0)

@@ -9,16 +9,29 @@ from _faults.case import Case
 from _faults.driver import Driver
 from _faults.servers import Servers
 
-from jobs.core.errors import SourceLost
+from jobs.core.errors import DependencyMissing, SourceLost
 
-SINKS = pytest.mark.parametrize("case", ["delta", pytest.param("postgres", marks=pytest.mark.long)], indirect=True)
+long = pytest.mark.long
+SINKS = pytest.mark.parametrize("case", ["delta", pytest.param("postgres", marks=long)], indirect=True)
+NOWHERE = "127.0.0.1:9"
 
 
-def test_a_broker_that_is_not_there_at_the_start(cases: Callable[..., Case]) -> None:
-    case = cases("delta", kafka={"bootstrap_servers": "127.0.0.1:9", "timeout": "1s"})
+@pytest.mark.parametrize("kind", ["delta", pytest.param("enriching", marks=long)])
+def test_a_broker_that_is_not_there_at_the_start(cases: Callable[..., Case], kind: str) -> None:
+    case = cases(kind, kafka={"bootstrap_servers": NOWHERE, "timeout": "1s"})
     driver = case.start()
     assert driver.wait() == 3, driver.said
-    assert "DependencyMissing: Kafka 127.0.0.1:9 unreachable" in driver.said
+    assert f"DependencyMissing: Kafka {NOWHERE} unreachable" in driver.said
+    assert not (case.path / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("kind", ["delta", "enriching", "asking"])
+def test_a_database_of_customers_that_is_not_there_at_the_start(cases: Callable[..., Case], kind: str) -> None:
+    away = {"url": f"jdbc:postgresql://{NOWHERE}/patterns", "user": "patterns", "password": "${POSTGRES_PASSWORD}"}
+    case = cases(kind, postgres=away)
+    with pytest.raises(DependencyMissing, match=rf"table {case.customers} at .*{NOWHERE}/patterns") as missing:
+        case.drain()
+    assert missing.value.exit_code == 3
     assert not (case.path / "checkpoint").exists()
 
 

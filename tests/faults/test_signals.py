@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from _faults.case import Case
 
+long = pytest.mark.long
+
 
 def mode(folder: Path) -> int:
     return stat.S_IMODE(folder.stat().st_mode)
 
 
-@pytest.mark.parametrize("case", ["delta", pytest.param("postgres", marks=pytest.mark.long)], indirect=True)
+@pytest.mark.parametrize("case", ["delta", pytest.param("postgres", marks=long), "enriching"], indirect=True)
 def test_sigterm_in_a_batch_lets_it_end_and_the_restart_repeats_nothing(case: Case) -> None:
     case.send(10)
     driver = case.start(written="stop")
@@ -31,8 +33,8 @@ def test_sigterm_in_a_batch_lets_it_end_and_the_restart_repeats_nothing(case: Ca
     case.check()
 
 
-def test_a_second_sigterm_ends_it_at_once_and_says_so(cases: Callable[..., Case]) -> None:
-    case = cases("delta")
+@pytest.mark.parametrize("case", ["delta", pytest.param("enriching", marks=long)], indirect=True)
+def test_a_second_sigterm_ends_it_at_once_and_says_so(case: Case) -> None:
     case.send(10)
     driver = case.start(before_dead_letters="hold")
     driver.is_held_at("before_dead_letters")
@@ -45,11 +47,14 @@ def test_a_second_sigterm_ends_it_at_once_and_says_so(cases: Callable[..., Case]
     case.check()
 
 
-def test_a_batch_that_takes_too_long_is_cut_short(cases: Callable[..., Case]) -> None:
-    case = cases("postgres", stop_within="1s")
+@pytest.mark.parametrize(
+    ("kind", "point"), [("postgres", "in_transaction"), pytest.param("enriching", "mid_lookup", marks=long)]
+)
+def test_a_batch_that_takes_too_long_is_cut_short(cases: Callable[..., Case], kind: str, point: str) -> None:
+    case = cases(kind, stop_within="1s")
     case.send(10)
-    driver = case.start(in_transaction="hold")
-    driver.is_held_at("in_transaction")
+    driver = case.start(**{point: "hold"})
+    driver.is_held_at(point)
     driver.terminate()
     assert driver.wait(30) == 143, driver.said
     assert "not ended within 1s: ending at once" in driver.said

@@ -17,7 +17,6 @@ from pyspark.sql import SparkSession
 
 from jobs.core.errors import ReferenceStale
 from jobs.core.running import Running
-from jobs.stream_table_join import start
 
 SEED = 20261125
 KEPT = "spark.databricks.delta.retentionDurationCheck.enabled"
@@ -70,38 +69,31 @@ def test_a_batch_bad_from_end_to_end_runs_again(case: Case) -> None:
     assert (case.batches(), case.rows()) == (1, [])
 
 
-def test_with_no_input_what_waits_is_released_or_given_up(cases: Callable[..., Case], spark: SparkSession) -> None:
+@pytest.mark.parametrize("case", ["delta", "enriching"], indirect=True)
+def test_with_no_input_what_waits_is_released_or_given_up(case: Case) -> None:
     """Refresh, release, `wait_for` and `max_staleness` go on while no record comes."""
-    case = cases("delta")
     case.send_values([json.dumps({"order_id": f"o{n}", "customer_id": f"c{n}"}).encode() for n in range(4)])
-    with idle(case, spark, wait_for="1h") as running:
-        until(lambda: outcome(case) == (2, 0, 2), running, "two orders that wait")
+    with idle(case, wait_for="1h") as running:
+        until(lambda: case.outcomes() == (2, 0, 2), running, "two orders that wait")
         case.change("c2", "late")
-        until(lambda: outcome(case) == (3, 0, 1), running, "an order that waited and was written")
-    with idle(case, spark, wait_for="1s") as running:
-        until(lambda: outcome(case) == (3, 1, 0), running, "an order that waited too long and is a dead letter")
+        until(lambda: case.outcomes() == (3, 0, 1), running, "an order that waited and was written")
+    with idle(case, wait_for="1s") as running:
+        until(lambda: case.outcomes() == (3, 1, 0), running, "an order that waited too long and is a dead letter")
         case.servers.ask(f"DROP TABLE {case.customers}")
-        with pytest.raises(ReferenceStale):
+        with pytest.raises(ReferenceStale) as stale:
             running.wait(60)
+    assert stale.value.exit_code == 4
     assert {row.order_id for row in case.rows()} == {"o0", "o1", "o2"}
 
 
 @contextmanager
-def idle(case: Case, spark: SparkSession, wait_for: str) -> Iterator[Running]:
-    waits = {"on_miss": "wait", "wait_for": wait_for, "parked": str(case.path / "parked")}
-    limits = {**case.settings()["reference"], "max_staleness": "3s"}
-    running = start(spark, case.load(join={"on": {"customer_id": "customer_id"}, **waits}, reference=limits))
+def idle(case: Case, wait_for: str) -> Iterator[Running]:
+    running = case.begin(on_miss="wait", wait_for=wait_for, max_staleness="3s")
     try:
         yield running
     finally:
         with suppress(ReferenceStale):
             running.stop()
-
-
-def outcome(case: Case) -> tuple[int, int, int]:
-    counts = [record["counts"] for record in case.ledger()]
-    written, dead, parked = (sum(one[name] for one in counts) for name in ("written", "dead_letters", "parked"))
-    return written, dead, parked
 
 
 def test_records_sent_three_times_and_shuffled_leave_the_same_state(
