@@ -1,4 +1,4 @@
-"""A broker and a PostgreSQL server of one's own, that may be killed, stopped and started again on their data."""
+"""A broker, a PostgreSQL server and a service of rates of one's own, that may be killed, stopped and started again."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
+from _lib import rates
 from _lib.processes import until
 from _orders import TOPIC
 from _stack import Stack
@@ -22,14 +23,14 @@ GONE_S = 20
 
 
 class Servers:
-    """Both, and clients for them; an address stays what it was."""
+    """All of them, and clients for them; data and addresses stay what they were."""
 
     def __init__(self, folder: Path) -> None:
         self.stack = Stack.start(folder)
         self._admin = AdminClient({"bootstrap.servers": self.stack.bootstrap_servers, "log_level": 0})
 
     def kill(self, name: str) -> None:
-        """kill -9 of `kafka` or `postgres` with all of its processes."""
+        """kill -9 of `kafka`, `postgres` or `rates` with all of its processes."""
         server = self.stack.processes()[name]
         server.signal(signal.SIGKILL)
         assert until(lambda: not server.alive, GONE_S), f"{name} is still there"
@@ -47,6 +48,10 @@ class Servers:
             yield
         finally:
             server.signal(signal.SIGCONT)
+
+    def tell_rates(self, mode: str) -> None:
+        """How their service answers from now on (`_rates`)."""
+        rates.told(self.stack.rates_url, {"mode": mode})
 
     def environment(self) -> dict[str, str]:
         return self.stack.environment()
