@@ -31,6 +31,15 @@ def given(broker: Any, rows: Callable[..., DataFrame], tmp_path: Path) -> dict[s
     }
 
 
+@pytest.fixture(params=["job", pytest.param("enrichment", marks=pytest.mark.long)])
+def either(request: pytest.FixtureRequest, given: dict[str, Any]) -> Callable[..., Any]:
+    """Makes the table join, or the enrichment job with the same table as its only step."""
+    made, whole = request.getfixturevalue(request.param), dict(given)
+    if request.param == "enrichment":
+        whole["enrich"] = {"customer": {"table": whole.pop("reference"), **whole.pop("join")}}
+    return lambda settings: made({**whole, **settings})
+
+
 def source(topic: str, **more: Any) -> dict[str, Any]:
     return {"kafka": {"topic": topic}, "schema": "order_id STRING, customer_id STRING", **more}
 
@@ -55,13 +64,13 @@ def test_what_a_topic_holds_of_a_batch_is_not_sent_again(
 
 
 def test_late_records_are_judged_alike_after_kills_and_restarts(
-    spark: SparkSession, job: Any, broker: Any, given: dict[str, Any], killed: Any, tmp_path: Path
+    spark: SparkSession, either: Any, broker: Any, killed: Any, tmp_path: Path
 ) -> None:
     """Against the newest of the batches that are complete; the record dated 2099 is none of them."""
     orders, now = broker.topic("orders"), datetime.now(timezone.utc)
     late = {"max_lateness": "10m", "to": {"delta": {"path": str(tmp_path / "late")}}}
     timed = source(orders, schema="customer_id STRING, at TIMESTAMP", event_time="at", late=late)
-    made = job({**given, "source": timed, "sink": {"delta": {"path": str(tmp_path / "sink")}}})
+    made = either({"source": timed, "sink": {"delta": {"path": str(tmp_path / "sink")}}})
 
     def order(*moments: datetime) -> None:
         broker.send(orders, [json.dumps({"customer_id": "c0", "at": at.isoformat()}).encode() for at in moments])
