@@ -169,7 +169,8 @@ class Case:
     def check(self) -> None:
         """All that was sent has its outcome, once."""
         assert self.caught_up(), (self.end(), self.sent)
-        assert self.problems() == []
+        problems = self.problems()
+        assert not problems, problems
 
     def change(self, customer: str, segment: str) -> None:
         """A new version of the reference table, and its next edition, which all of its rows name."""
