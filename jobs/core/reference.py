@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
+from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
@@ -134,15 +134,23 @@ class ReferenceTable:
         mark = self._breaker.call(self._source.mark)
         if mark is not None and mark == self._current.mark:
             return None
-        found = self._breaker.call(lambda: self._load(mark), timed=False)
+        try:
+            found = self._breaker.call(lambda: self._load(mark), timed=False)
+        except AnalysisException as failure:
+            if not _lacks_a_column(failure):
+                raise
+            return self._not_taken(self._source.version(mark, self._clock()), words(failure))
         problem = defect(found, self._current.rows.schema)
         if problem:
-            self.rejected += 1
             found.rows.unpersist()
-            return f"version {found.name} rejected: {problem}"
+            return self._not_taken(found.name, problem)
         old, self._current = self._current, found
         old.rows.unpersist()
         return None
+
+    def _not_taken(self, name: str, problem: str) -> str:
+        self.rejected += 1
+        return f"version {name} rejected: {problem}"
 
     def _load(self, mark: Any) -> Version:
         name = self._source.version(mark, self._clock())
@@ -179,6 +187,11 @@ def defect(version: Version, known: StructType | None) -> str | None:
     if version.count == 0 and not version.torn:
         return "it has no rows"
     return version.torn or (known and _changed(known, version.rows.schema)) or version.wrong
+
+
+def _lacks_a_column(failure: AnalysisException) -> bool:
+    """Whether one that the config names is not there."""
+    return str(failure.getCondition()).startswith("UNRESOLVED_COLUMN")
 
 
 def _changed(known: StructType, found: StructType) -> str | None:

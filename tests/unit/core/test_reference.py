@@ -114,6 +114,19 @@ def test_a_bad_version_is_rejected_and_the_old_one_kept(
     assert seen(table) == [("c1", "good again", "v2")]
 
 
+def test_a_version_without_a_column_that_the_config_names_is_counted(
+    spark: SparkSession, write: Write, clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(CUSTOMER, ("c1", "gold"))
+    named = {"path": str(tmp_path / "customers"), "key": "customer_id", "columns": ["segment"]}
+    table = ReferenceTable(spark, settings(tmp_path, delta=named), None, clock, Breaker())
+    write("customer_id STRING", ("c1",))
+    clock.wait(10)
+    table.tick()
+    assert (seen(table), table.status()) == ([("c1", "gold", "v0")], Status("v0", 10.0, None, 1))
+    assert "version v1 rejected: " in caplog.text and "`segment` cannot be resolved" in caplog.text
+
+
 def test_columns_that_change_while_they_are_read_make_no_version(
     spark: SparkSession, write: Write, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
