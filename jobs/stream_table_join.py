@@ -23,6 +23,7 @@ from jobs.core import joining, runner, stream
 from jobs.core.clock import utc_now
 from jobs.core.config import Join, JoinConfig
 from jobs.core.joining import MATCHED
+from jobs.core.ledger import REFERENCE_VERSION
 from jobs.core.reasons import WAITING, Reason
 from jobs.core.reference import REFERENCE, ReferenceTable
 from jobs.core.running import Running
@@ -64,7 +65,7 @@ def start(spark: SparkSession, config: Config) -> Running:
         config,
         lambda events: enrich(events, reference.current(config.reference.broadcast_max_rows), join),
         ticks=[reference.tick],
-        note=lambda: {"reference_version": reference.version},
+        note=lambda: {REFERENCE_VERSION: reference.version},
         wait=stream.wait(join.parked, join.wait_for, join.key_order),
         watched=Watched({REFERENCE: reference.status}),
     )

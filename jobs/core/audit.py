@@ -7,7 +7,7 @@ as often as the ledger says. Works on a finished job and on a running one: it lo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import reduce
@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from jobs.core import kafka, letters, sources
 from jobs.core.config import JobConfig
 from jobs.core.doubt import positions
-from jobs.core.ledger import NOWHERE, WRITTEN, Counts, Entry
+from jobs.core.ledger import NOWHERE, REFERENCE_VERSION, WRITTEN, Counts, Entry
 from jobs.core.parking import Parking
 from jobs.core.recovery import HOW
 from jobs.core.sinks import Sink
@@ -66,7 +66,7 @@ def audit(spark: SparkSession, config: JobConfig) -> Report:
     found = _covered(outcomes(spark, config, sink, _written(every)), entries)
     checks = (*_ledger_checks(entries, counts), *_sink_checks(config, sink, found, counts))
     reasons: dict[str, int] = reduce(_merged, (entry.reasons for entry in entries), {})
-    versions = sorted({entry.note.get("reference_version", "") for entry in entries} - {""})
+    versions = sorted({version for entry in entries for version in _versions(entry.note)})
     batches = sum(entry.kind == "batch" for entry in entries)
     return Report(checks, counts, reasons, tuple(versions), batches, _lag(spark, config, entries))
 
@@ -85,6 +85,14 @@ def outcomes(spark: SparkSession, config: JobConfig, sink: Sink, written: int) -
     empty = spark.range(0).selectExpr("'' AS _topic", "0 AS _partition", "0L AS _offset", "'' AS place")
     counted = [F.count_if(F.col("place") == name).alias(name) for name in OUTCOMES]
     return reduce(DataFrame.unionByName, found, empty).groupBy(*COORDINATES).agg(*counted)
+
+
+def _versions(note: Mapping[str, str]) -> Iterator[str]:
+    """Of the reference table, or of those of several steps, each behind its step's name."""
+    for key, version in note.items():
+        name, _, step = key.partition(".")
+        if name == REFERENCE_VERSION:
+            yield f"{step}: {version}" if step else version
 
 
 def _written(entries: list[Entry]) -> int:

@@ -91,6 +91,7 @@ class Entry:
 
 
 NOWHERE = "[null]"  # no offsets yet
+REFERENCE_VERSION = "reference_version"  # in the note of a record; of one step among several, with a dot and its name
 
 
 def takeover(job: str, epoch: int, before: str, now: datetime) -> Entry:

@@ -80,6 +80,7 @@ class ReferenceTable:
         self._source = source(spark, reference, postgres)
         self._shape = shape or OneRowAKey(self._source.keys, reference.columns)
         self.rejected = 0
+        self._refused: tuple[Any, str] = (None, "")  # what was not taken last: its mark, and why
         try:
             self._current = self._load(self._source.mark())
         except (Py4JJavaError, PySparkException) as failure:
@@ -139,17 +140,19 @@ class ReferenceTable:
         except AnalysisException as failure:
             if not _lacks_a_column(failure):
                 raise
-            return self._not_taken(self._source.version(mark, self._clock()), words(failure))
+            return self._not_taken(mark, self._source.version(mark, self._clock()), words(failure))
         problem = defect(found, self._current.rows.schema)
         if problem:
             found.rows.unpersist()
-            return self._not_taken(found.name, problem)
-        old, self._current = self._current, found
+            return self._not_taken(mark, found.name, problem)
+        old, self._current, self._refused = self._current, found, (None, "")
         old.rows.unpersist()
         return None
 
-    def _not_taken(self, name: str, problem: str) -> str:
-        self.rejected += 1
+    def _not_taken(self, mark: Any, name: str, problem: str) -> str:
+        """It is read again when it is due, as it may be mended without a new mark, but counts once."""
+        self.rejected += (mark, problem) != self._refused
+        self._refused = (mark, problem)
         return f"version {name} rejected: {problem}"
 
     def _load(self, mark: Any) -> Version:

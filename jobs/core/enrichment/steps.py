@@ -27,6 +27,7 @@ from jobs.core.enrichment.outcomes import judged, nothing
 from jobs.core.enrichment.settings import Step
 from jobs.core.errors import ConfigError, Problem
 from jobs.core.joining import JOINED, MATCHED
+from jobs.core.ledger import REFERENCE_VERSION
 from jobs.core.reference import VERSION, ReferenceTable
 
 
@@ -95,7 +96,7 @@ class FromTable:
         self.table.tick()
 
     def note(self) -> dict[str, str]:
-        return {f"reference_version.{self.name}": self.table.version}
+        return {f"{REFERENCE_VERSION}.{self.name}": self.table.version}
 
     def __call__(self, events: DataFrame) -> DataFrame:
         assert self.step.table, "it is a reference table"

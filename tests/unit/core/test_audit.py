@@ -59,6 +59,15 @@ def test_what_adds_up_holds(broken: Kept) -> None:
     assert broken(WRITTEN, DEAD, FIRST, SECOND) == []
 
 
+def test_it_tells_which_versions_of_reference_tables_were_seen(
+    broken: Kept, spark: SparkSession, config: JobConfig
+) -> None:
+    """Of a job with one, and of one with several steps."""
+    notes = {"reference_version": "v1", "other": "x"}, {"reference_version.tier": "v7", "reference_version.price": "v2"}
+    broken(WRITTEN, DEAD, *(replace(entry, note=note) for entry, note in zip((FIRST, SECOND), notes)))
+    assert audit(spark, config).versions == ("price: v2", "tier: v7", "v1")
+
+
 def test_a_lost_row_is_found(broken: Kept) -> None:
     assert broken(WRITTEN[:1], DEAD, FIRST, SECOND) == [Check("sink: records written", 2, 1)]
 

@@ -108,6 +108,9 @@ def test_a_bad_version_is_rejected_and_the_old_one_kept(
     table.tick()
     assert seen(table) == [("c1", "gold", "v0")]
     assert table.status() == Status("v0", 10.0, None, 1)
+    clock.wait(10)
+    table.tick()
+    assert table.status() == Status("v0", 20.0, None, 1), "it is still the same one"
     write(CUSTOMER, ("c1", "good again"))
     clock.wait(10)
     table.tick()
