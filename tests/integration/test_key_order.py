@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -66,6 +67,21 @@ def test_later_records_of_a_key_wait_and_pass_in_their_order(sent: Case, spark: 
     assert redrive(spark, made.config, Wanted(["NO_REFERENCE", BLOCKED])) == Done(4, 0, 0)
     check(made.run(), read=17, written=4, dead_letters=4, rejected_again=8, redriven=1)
     assert written(spark, sent) == ["o0", "o1", "o5", "o6"], "garbage still stands before the others"
+
+
+def test_into_a_topic_they_go_in_their_order(case: Case, spark: SparkSession, database: Any) -> None:
+    """Those that come again before one that is new in the same batch."""
+    out = case.broker.topic("out")
+    given = {"redrive": case.redrive["redrive"], "key_order": {"path": str(case.path / "blocked")}}
+    made = case.made(dead_letters={"kafka": {"topic": case.dead}, **given}, sink={"kafka": {"topic": out}})
+    case.broker.send(case.orders, [order(3, "c9"), order(4, "c1")], key=b"m")
+    check(made.run(), read=5, written=1, dead_letters=4)
+    case.mend(database)
+    assert redrive(spark, made.config, Wanted(["NO_REFERENCE", BLOCKED])) == Done(3, 0, 0)
+    case.broker.send(case.orders, [order(5, "c1")], key=b"m")
+    check(made.run(), read=9, written=5, dead_letters=1, redriven=3)
+    written = [json.loads(value)["order_id"] for _, value, _ in case.records(out)]
+    assert [one for one in written if one not in ("o0", "o1")] == ["o3", "o4", "o5"]
 
 
 def test_what_was_parked_for_good_holds_nobody_up(sent: Case, spark: SparkSession, database: Any) -> None:
