@@ -140,12 +140,11 @@ class FromLookup:
         shape = StructType([StructField(LOOKUP, StringType()), *fields, *OURS])
         columns = [F.expr(text).alias(name) for name, text in self.columns.items()]
         answers = keys.mapInArrow(asking, shape).select(LOOKUP, *(one.name for one in OURS), *columns).persist()
-        counts = {f"n_{state}": F.count_if(F.col(STATE) == state) for state in STATES}
-        sums = {name: F.coalesce(F.sum(name), F.lit(0)) for name in (CALLS, CALLS_MS)}
-        why = F.max(F.when(F.col(STATE).isin("failed", "stale"), F.col(DETAIL)))
-        whole = {"why": why, AGE: F.coalesce(F.max(AGE), F.lit(0))}
+        counts = [f"count_if({STATE} = '{state}') AS n_{state}" for state in STATES]
+        sums = [f"coalesce(sum({name}), 0) AS {name}" for name in (CALLS, CALLS_MS)]
+        why = f"max(CASE WHEN {STATE} IN ('failed', 'stale') THEN {DETAIL} END) AS why"
         try:
-            row = answers.agg(*(column.alias(name) for name, column in {**counts, **sums, **whole}.items())).first()
+            row = answers.selectExpr(*counts, *sums, why, f"coalesce(max({AGE}), 0) AS {AGE}").first()
         except PySparkException as failure:
             answers.unpersist()
             raise failure if is_transient(failure) else LookupFailed(self.name, words(failure)) from failure
