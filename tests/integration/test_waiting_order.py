@@ -68,6 +68,7 @@ def test_behind_one_that_waited_in_vain_they_become_dead_letters(
     check(made.run(), read=12, written=6, dead_letters=1, redriven=5)
 
 
+@pytest.mark.long
 def test_with_key_order_what_comes_again_does_not_pass_what_waits(
     case: Case, spark: SparkSession, database: Any
 ) -> None:
