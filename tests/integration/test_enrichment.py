@@ -192,6 +192,16 @@ def test_a_default_stands_in(case: Case, rows: Rows) -> None:
     case.expect(rows, ("o1", "Ann", D("1"), D("10"), "fresh", "default"))
 
 
+@pytest.mark.parametrize(("columns", "second"), [({}, "cached"), ({"rate": {"ttl": "1ms"}}, "fresh")])
+def test_an_answer_is_renewed_once_a_column_is_too_old(case: Case, rows: Rows, columns: Any, second: str) -> None:
+    case.order(("o1", "c1", "EUR", 10), ("o2", "c1", "EUR", 10))
+    cache = {"ttl": "1h", "columns": columns}
+    assert case.job(lookup={"cache": cache}, scaling={"max_offsets_per_trigger": 1}).run().counts == Counts(2, 2)
+    first = ("o1", "Ann", D("1"), D("10"), "fresh", "fresh")
+    case.expect(rows, first, ("o2", "Ann", D("1"), D("10"), "cached", second))
+    assert len(case.rates.asked) == 1 + (second == "fresh")
+
+
 def test_a_reference_table_is_a_step_like_any_other(case: Case, rows: Rows) -> None:
     table = {"jdbc": {"table": case.customers, "key": "customer_id", "columns": ["name"]}}
     case.order(("o1", "c1", "EUR", 10), ("o2", "c9", "EUR", 10))

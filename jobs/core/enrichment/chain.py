@@ -172,7 +172,6 @@ def _struct(found: DataType) -> StructType:
 
 def _limits(lookup: Lookup) -> Limits:
     kept, http = lookup.cache, lookup.http
-    stale = kept.max_stale.seconds_total if kept.max_stale else 0.0
-    ages = (kept.ttl.seconds_total, kept.negative_ttl.seconds_total, stale)
+    ages = (lookup.ttl_s, kept.negative_ttl.seconds_total, lookup.max_stale_s)
     batch = 1 if http and http.method == "GET" else lookup.batch
     return Limits(*ages, keys=kept.max_keys, batch=batch, concurrency=http.concurrency if http else 1)

@@ -12,7 +12,7 @@ from jobs.core.problems import Finding
 from jobs.core.schema import SchemaError, column_names, parse_ddl
 
 if TYPE_CHECKING:
-    from jobs.core.enrichment.settings import EnrichConfig, HttpService, Other, Step
+    from jobs.core.enrichment.settings import EnrichConfig, HttpService, Lookup, Other, Step
 
 PLACE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -33,6 +33,13 @@ def http(given: HttpService) -> Iterator[Finding]:
         parse_ddl(given.schema_)
     except SchemaError as unfit:
         yield Finding(("schema",), str(unfit))
+
+
+def ages(given: Lookup) -> Iterator[Finding]:
+    """Only of columns that an answer has."""
+    for name in given.cache.columns:
+        if name not in given.columns:
+            yield Finding(("cache", "columns", name), f"one of the lookup's columns: {', '.join(given.columns)}")
 
 
 def keys(step: Step) -> Iterator[Finding]:

@@ -90,11 +90,22 @@ class FromLookup:
             self._answers = self._asked(keyed)
         names = joining.outputs(events, self.columns)
         rows = self._answers.rows.select(
-            LOOKUP, STATE, DETAIL, *(F.col(name).alias(out) for name, out in names.items())
+            LOOKUP, STATE, DETAIL, AGE, *(F.col(name).alias(out) for name, out in names.items())
         )
         joined = keyed.join(joining.hinted(rows, self._answers.keys, BROADCAST_MAX_ROWS), LOOKUP, "left")
         joined = joined.withColumn(STATE, F.coalesce(STATE, F.lit("missed")))
-        return judged(joined.drop(LOOKUP), self.name, self.step, list(names.values()))
+        too_old = {names[column]: condition for column, condition in self._too_old().items()}
+        return judged(joined.drop(LOOKUP), self.name, self.step, list(names.values()), too_old).drop(AGE)
+
+    def _too_old(self) -> dict[str, Column]:
+        """Of columns that may not be as old as others: whether a row's is, in an answer that serves all the same."""
+        assert self.step.lookup, "it is a lookup"
+        limits = {column: self.step.lookup.cache.max_stale_s(column) for column in self.columns}
+        return {
+            column: (F.col(STATE) == "stale") & (F.col(AGE) > int(limit * 1_000))
+            for column, limit in limits.items()
+            if limit < self.asking.limits.max_stale
+        }
 
     def _asked(self, keyed: DataFrame) -> Answers:
         """Those to all keys. Raises Away."""

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -16,8 +19,13 @@ OF_MISSES = {"dead_letter": Reason.NO_REFERENCE.value, "wait": WAITING}
 OF_FAILURES = {"dead_letter": Reason.NO_ANSWER.value, "wait": WAITING}
 
 
-def judged(joined: DataFrame, name: str, step: Step, names: list[str]) -> DataFrame:
-    """DECODED with a step's columns, STATE and DETAIL -> DECODED with STATE, defaults, and a reason where the step says so."""
+def judged(
+    joined: DataFrame, name: str, step: Step, names: list[str], too_old: Mapping[str, Column] = MappingProxyType({})
+) -> DataFrame:
+    """DECODED with a step's columns, STATE and DETAIL -> DECODED with STATE, defaults, and a reason where the step says so.
+
+    A column that is `too_old` in a row has nothing there, whatever the others have.
+    """
     on_failure = step.lookup.on_failure if step.lookup else "keep"
     missed, unfit, failed = (F.col(STATE) == state for state in ("missed", "unfit", "failed"))
     reason = (
@@ -30,8 +38,11 @@ def judged(joined: DataFrame, name: str, step: Step, names: list[str]) -> DataFr
     has_none = missed | unfit | failed
     types = {column: joined.schema[column].dataType for column in names}
     filled = {
-        column: F.when(has_none, F.expr(text).try_cast(types[column])).otherwise(F.col(column))
-        for column, text in step.default.items()
+        column: F.when(
+            has_none | too_old.get(column, F.lit(False)),
+            F.expr(step.default.get(column, "NULL")).try_cast(types[column]),
+        ).otherwise(F.col(column))
+        for column in {**step.default, **too_old}
     }
     known = F.col(INSTEAD) if INSTEAD in joined.columns else nothing()
     instead = F.when(reason == WAITING, F.when(missed, OF_MISSES["dead_letter"]).otherwise(OF_FAILURES["dead_letter"]))

@@ -11,6 +11,7 @@ from jobs.core import checks
 from jobs.core.config import JobConfig, Keyed, Loaded, Places, Reference, Settings, Source
 from jobs.core.connections import Findings
 from jobs.core.enrichment import findings
+from jobs.core.schema import column_names, parse_ddl
 from jobs.core.values import (
     Bytes,
     Column,
@@ -39,13 +40,33 @@ Failure = Literal["stand", "keep", "dead_letter", "wait"]
 Outcome = Literal["keep", "dead_letter", "wait"]
 
 
+class Ages(Settings):
+    """How long one column of an answer serves, where that is not as long as the others."""
+
+    ttl: Duration | None = None
+    max_stale: Duration | None = None
+
+
 class Kept(Settings):
-    """How long answers serve; each of `parallel` tasks keeps its own on each machine."""
+    """How long answers serve; each of `parallel` tasks keeps its own on each machine.
+
+    A call renews a whole answer, and is due once one of its columns is older than its ttl.
+    """
 
     ttl: Duration = Duration("1m")
     negative_ttl: Duration = Duration("10s")  # that there is no answer for a key
     max_keys: Count = 100_000  # for each task; those that were used last
     max_stale: Duration | None = None  # what is older than ttl serves so long while the service does not answer
+    columns: dict[Column, Ages] = Field(default_factory=dict)  # those that have ages of their own
+
+    def ttl_s(self, column: str) -> float:
+        own = self.columns.get(column, Ages()).ttl
+        return (own or self.ttl).seconds_total
+
+    def max_stale_s(self, column: str) -> float:
+        """0 where what is older than its ttl is of no use."""
+        limit = self.columns.get(column, Ages()).max_stale or self.max_stale
+        return limit.seconds_total if limit else 0.0
 
 
 class PostgresTable(Keyed):
@@ -87,7 +108,25 @@ class Lookup(Settings):
     on_failure: Failure = "stand"  # no answer: the batch stands until there is one
 
     def findings(self) -> Findings:
-        return checks.one_of(self, "postgres", "http")
+        return [*checks.one_of(self, "postgres", "http"), *findings.ages(self)]
+
+    @property
+    def columns(self) -> list[str]:
+        """What the events get."""
+        if self.http:
+            return list(self.http.columns) or column_names(parse_ddl(self.http.schema_))
+        return list(self.postgres.columns) if self.postgres else []
+
+    @property
+    def ttl_s(self) -> float:
+        """How old an answer may be that serves without a call."""
+        return min(self.cache.ttl_s(column) for column in self.columns)
+
+    @property
+    def max_stale_s(self) -> float:
+        """How old an answer may be that serves where none comes: all of it, or any of it where rows are kept without."""
+        limits = [self.cache.max_stale_s(column) for column in self.columns]
+        return max(limits) if self.on_failure == "keep" else min(limits)
 
     @property
     def keys(self) -> list[str]:

@@ -51,8 +51,9 @@ def server() -> Iterator[Server]:
 
 
 def lookup(server: Server, schema: str = "rate DECIMAL(9,4)", rate: str = "rate", **more: Any) -> FromLookup:
-    http = {"url": f"{server.url}/{{currency}}", "key": "currency", "schema": schema, "columns": {"rate": rate}}
-    given = {"http": http, "parallel": 1, "on_failure": more.pop("on_failure", "stand")}
+    columns = {"rate": rate, **more.pop("columns", {})}
+    http = {"url": f"{server.url}/{{currency}}", "key": "currency", "schema": schema, "columns": columns}
+    given = {"http": http, "parallel": 1, "on_failure": more.pop("on_failure", "stand"), "cache": more.pop("cache", {})}
     bounds = {"ttl": 0, "negative_ttl": 0, "max_stale": 0, "keys": 10, "batch": 1, **more.pop("limits", {})}
     breaker = Breaker.model_validate({"min_calls": 1, "open_for": "1h", **more.pop("breaker", {})})
     step = Step.model_validate({"lookup": given, "on": {"currency": "currency"}, **more})
@@ -220,6 +221,32 @@ def test_the_breaker_hears_of_calls_that_failed_though_stale_answers_stand_in(se
         states = [row["_state"] for row in step(events).collect()]
         seen.append((states, step.breaker.state, len(server.asked)))
     assert seen == [(["fresh"], "closed", 1), (["stale"], "open", 2), (["stale"], "open", 2)]
+
+
+def test_a_column_may_be_too_old_in_an_answer_that_serves(server: Server, rows: Rows) -> None:
+    cache = {"max_stale": "1h", "columns": {"rate": {"max_stale": "10m"}}}
+    step = lookup(
+        server,
+        schema="rate DECIMAL(9,4), text STRING",
+        columns={"text": "text", "other": "text"},
+        cache=cache,
+        default={"rate": "-1", "other": "'?'"},
+        on_failure="keep",
+        limits={"max_stale": 3600},
+    )
+    events, seen = rows(EVENT, (1, "BOTH", None, None)), []
+    server.replies(lambda handler, _: handler.say(200, b'{"rate": 1.5, "text": "t"}'))
+    for minutes in (0, 10, 11, 61):
+        step.prepare(NOON + timedelta(minutes=minutes))
+        (row,) = step(events).select("rate", "text", "other", "_state").collect()
+        seen.append(tuple(row))
+        server.replies(is_away)
+    assert seen == [
+        (D("1.5"), "t", "t", "fresh"),
+        (D("1.5"), "t", "t", "stale"),
+        (D("-1"), "t", "t", "stale"),
+        (D("-1"), None, "?", "default"),
+    ]
 
 
 def test_a_batch_of_which_all_is_kept_says_nothing_of_the_service(server: Server, rows: Rows) -> None:

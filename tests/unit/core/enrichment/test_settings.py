@@ -55,6 +55,18 @@ def test_a_whole_config(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("on_failure", "serves"), [("keep", 3600), ("wait", 10), ("stand", 10)])
+def test_a_column_may_have_ages_of_its_own(tmp_path: Path, on_failure: str, serves: float) -> None:
+    """A row that is not kept without an answer needs all of it."""
+    ages = {"ttl": "5m", "max_stale": "1h", "columns": {"name": {"max_stale": "10s"}, "segment": {"ttl": "1m"}}}
+    asked = {"postgres": {**TABLE, "columns": ["name", "segment"]}, "cache": ages, "on_failure": on_failure}
+    more = {"waiting": WAITING} if on_failure == "wait" else {}
+    lookup = config(tmp_path, {"customer": {**CUSTOMER, "lookup": asked}}, **more).enrich["customer"].lookup
+    assert lookup and (lookup.columns, lookup.ttl_s, lookup.max_stale_s) == (["name", "segment"], 60, serves)
+    found = {name: (lookup.cache.ttl_s(name), lookup.cache.max_stale_s(name)) for name in lookup.columns}
+    assert found == {"name": (300, 10), "segment": (60, 3600)}
+
+
 def test_a_secret_header_is_masked(tmp_path: Path) -> None:
     found = config(tmp_path, {"rate": http(headers={"Authorization": "${TOKEN}"})})
     assert "s3cret-canary" not in str(found) + repr(found)
@@ -86,6 +98,11 @@ def test_a_secret_header_is_masked(tmp_path: Path) -> None:
             {**CUSTOMER, "lookup": {"postgres": {**TABLE, "columns": []}}},
             "enrich.x.lookup.postgres.columns",
             "at least 1",
+        ),
+        (
+            {**RATE, "lookup": {"http": HTTP, "cache": {"columns": {"price": {"ttl": "1s"}}}}},
+            "enrich.x.lookup.cache.columns.price",
+            "one of the lookup's columns: rate",
         ),
         ({**PRICE, "on": {"currency": "code"}}, "enrich.x.on", "each key column once: currency"),
         ({**PRICE, "as_of": {**HISTORY, "at": None}}, "enrich.x.as_of.at", "the column of an event's time"),
