@@ -42,18 +42,17 @@ def enrich(events: DataFrame, reference: DataFrame, join: Join) -> DataFrame:
     joining.check_types(events.schema, reference.schema, join.on, join.cast, "join")
     how = "inner" if join.how == "inner" and join.on_miss == "keep" else "left"
     matched = joining.matched(events, reference, join.on, join.cast, how)
-    return matched.select(*_outcome(events, join), *joining.added(events, reference, join.on))
+    return matched.withColumns(_rejecting(join)).drop(MATCHED)
 
 
-def _outcome(events: DataFrame, join: Join) -> list[Column]:
-    """The event's columns, with a reason where a miss is not to be kept."""
+def _rejecting(join: Join) -> dict[str, Column]:
+    """The columns that give a miss a reason, where it is not to be kept."""
     if join.on_miss == "keep":
-        return [F.col(name) for name in events.columns]
+        return {}
     reason = Reason.NO_REFERENCE.value if join.on_miss == "dead_letter" else WAITING
     missed = F.col(MATCHED).isNull()
     detail = F.lit(f"no reference row for {', '.join(join.on)}")
-    replaced = {"_reason": F.when(missed, F.lit(reason)), "_detail": F.when(missed, detail)}
-    return [replaced[name].alias(name) if name in replaced else F.col(name) for name in events.columns]
+    return {"_reason": F.when(missed, F.lit(reason)), "_detail": F.when(missed, detail)}
 
 
 def start(spark: SparkSession, config: Config) -> Running:

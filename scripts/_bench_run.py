@@ -22,17 +22,13 @@ from _bench_calls import calls_wanted, one_call_an_event
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQuery
-from pyspark.sql.streaming.listener import (
-    QueryProgressEvent,
-    QueryStartedEvent,
-    QueryTerminatedEvent,
-    StreamingQueryListener,
-)
+from pyspark.sql.streaming.listener import QueryProgressEvent
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 from jobs.core import layers
 from jobs.core.config import JobConfig
 from jobs.core.enrichment.settings import EnrichConfig, Lookup
+from jobs.core.listening import QueryListener
 from jobs.core.session import session
 
 SHORT = "event_type STRING, data STRING, timestamp DOUBLE"
@@ -146,18 +142,14 @@ def _ends(query: StreamingQuery) -> list[dict[str, int]]:
     return [parts for end in found for parts in end.values()]
 
 
-class Warmed(StreamingQueryListener):
+class Warmed(QueryListener):
     """CPU seconds until the batches that are measured."""
 
     cpu_s = 0.0
 
-    def onQueryStarted(self, event: QueryStartedEvent) -> None: ...
-
     def onQueryProgress(self, event: QueryProgressEvent) -> None:
         if event.progress.batchId == WARM - 1:
             self.cpu_s = _cpu()["cpu_s"]
-
-    def onQueryTerminated(self, event: QueryTerminatedEvent) -> None: ...
 
 
 def _cpu() -> dict[str, float]:

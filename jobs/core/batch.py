@@ -143,10 +143,11 @@ class MicroBatch:
         with self._judged(one, keep) as judged:
             counts = self._good(judged, one)
             missing = counts.read - counts.written - counts.filtered - counts.duplicate
-            whole = judged if keep else replace(judged, again=Again(self._decoded(one, True)))
             may_wait = self.in_doubt and self.outlets.parked is not None
-            is_due = missing or may_wait or judged.blocking.open is not None
-            reasons, rejected_again = self._rejects(whole, one) if is_due else ({}, 0)
+            reasons, rejected_again = dict[str, int](), 0
+            if missing or may_wait or judged.blocking.open is not None:
+                whole = judged if keep else replace(judged, again=Again(self._decoded(one, True)))
+                reasons, rejected_again = self._rejects(whole, one)
         self._rejecting = missing > 0
         return self._entry(one, replace(counts, rejected_again=rejected_again), missing, reasons)
 

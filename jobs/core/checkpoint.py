@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 
 from jobs.core.errors import CheckpointDamaged
 from jobs.core.files import FileInfo, Folder
+from jobs.core.jvm import java_class
 
 Offsets = Any  # what a source calls an offset, as JSON: for Kafka {topic: {partition: offset}}
 RESTORE = "Restore it from a copy, or start once with --recover from-ledger"
@@ -68,6 +69,8 @@ class Checkpoint:
 
     def start(self, batch_id: int) -> list[Offsets]:
         """Where a batch starts: the end of the one before, or the source's own first offset."""
+        if self._folder.exists(f"offsets/{batch_id - 1}"):
+            return self.end(batch_id - 1)
         earlier = [known for known in self.planned() if known < batch_id]
         return self.end(earlier[-1]) if earlier else self._first()
 
@@ -154,10 +157,8 @@ def begin(spark: SparkSession, path: str, query_id: str, at: list[Offsets] | Non
 
 def _offsets_head(spark: SparkSession, now: datetime) -> str:
     """The line that Spark itself writes above the offsets: the settings that a query keeps."""
-    jvm: Any = spark._jvm
-    made = jvm.org.apache.spark.sql.execution.streaming.checkpointing.OffsetSeqMetadata.apply(
-        0, int(now.timestamp() * 1000), spark._jsparkSession.conf()
-    )
+    metadata = java_class(spark, "org.apache.spark.sql.execution.streaming.checkpointing.OffsetSeqMetadata")
+    made = metadata.apply(0, int(now.timestamp() * 1000), spark._jsparkSession.conf())
     head = json.loads(made.json())
     return json.dumps({**head, "conf": {key: value for key, value in head["conf"].items() if value is not None}})
 

@@ -8,39 +8,30 @@ from typing import Any
 from py4j.java_collections import ListConverter
 from pyspark.sql import SparkSession
 
+from jobs.core.jvm import java_class, scala_object
+
+DELTA = "org.apache.spark.sql.delta"
+
 
 class Scala:
     """Values as Scala has them."""
 
     def __init__(self, spark: SparkSession) -> None:
-        jvm: Any = spark._jvm
-        self.jvm, self.none = jvm, module(jvm.scala, "None")
+        self.none = scala_object(spark, "scala.None")
+        self.some = java_class(spark, "scala.Some")
+        self._spark = spark
         self._client = spark.sparkContext._gateway._gateway_client  # type: ignore[union-attr]
 
-    def some(self, value: Any) -> Any:
-        return self.jvm.scala.Some(value)
-
     def map(self, values: dict[str, str]) -> Any:
-        return self.jvm.org.apache.spark.api.python.PythonUtils.toScalaMap(values)
+        return java_class(self._spark, "org.apache.spark.api.python.PythonUtils").toScalaMap(values)
 
     def seq(self, values: Sequence[Any]) -> Any:
         listed = ListConverter().convert(list(values), self._client)
-        return self.jvm.scala.jdk.javaapi.CollectionConverters.asScala(listed).toSeq()
-
-
-def module(package: Any, name: str) -> Any:
-    """A Scala object."""
-    return getattr(getattr(package, f"{name}$"), "MODULE$")
-
-
-def delta(spark: SparkSession, name: str) -> Any:
-    """One of Delta's own."""
-    jvm: Any = spark._jvm
-    return module(jvm.org.apache.spark.sql.delta, name)
+        return java_class(self._spark, "scala.jdk.javaapi.CollectionConverters").asScala(listed).toSeq()
 
 
 def log(spark: SparkSession, path: str) -> Any:
-    return delta(spark, "DeltaLog").forTable(spark._jsparkSession, path)
+    return scala_object(spark, f"{DELTA}.DeltaLog").forTable(spark._jsparkSession, path)
 
 
 def snapshot(spark: SparkSession, path: str) -> Any:

@@ -15,6 +15,10 @@ from uuid import uuid4
 
 from pyspark.sql import SparkSession
 
+from jobs.core.jvm import java_class
+
+HADOOP = "org.apache.hadoop.fs"
+
 
 @dataclass(frozen=True)
 class FileInfo:
@@ -30,11 +34,10 @@ class Folder:
 
     def __init__(self, spark: SparkSession, path: str) -> None:
         self.path = path.rstrip("/")
-        jvm: Any = spark._jvm
-        self._jvm = jvm
-        root = jvm.org.apache.hadoop.fs.Path(self.path)
-        self._fs: Any = root.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
-        self._root = root
+        self._spark = spark
+        self._path = java_class(spark, f"{HADOOP}.Path")
+        self._root = self._path(self.path)
+        self._fs: Any = self._root.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
 
     def qualified(self) -> str:
         """Its URI, scheme and all."""
@@ -46,7 +49,7 @@ class Folder:
     def make_private(self) -> None:
         """Makes the folder, for its owner alone, unless it is there."""
         if not self.exists():
-            self._fs.mkdirs(self._root, self._jvm.org.apache.hadoop.fs.permission.FsPermission("700"))
+            self._fs.mkdirs(self._root, java_class(self._spark, f"{HADOOP}.permission.FsPermission")("700"))
 
     def list(self, name: str = "") -> list[FileInfo]:
         """Files of a subfolder by name; none where the folder is missing. Hidden checksum files are left out."""
@@ -85,14 +88,14 @@ class Folder:
 
     def move_to(self, path: str) -> None:
         """Gives the whole folder another name. Raises FileExistsError where that is taken."""
-        target = self._jvm.org.apache.hadoop.fs.Path(path)
+        target = self._path(path)
         if self._fs.exists(target) or not self._fs.rename(self._root, target):
             raise FileExistsError(path)
 
     def copy_to(self, path: str) -> None:
         """Copies the whole folder, checksums with it. Raises FileExistsError where the name is taken."""
-        target = self._jvm.org.apache.hadoop.fs.Path(path)
-        fs, copy = target.getFileSystem(self._fs.getConf()), self._jvm.org.apache.hadoop.fs.FileUtil.copy
+        target = self._path(path)
+        fs, copy = target.getFileSystem(self._fs.getConf()), java_class(self._spark, f"{HADOOP}.FileUtil").copy
         if fs.exists(target) or not copy(self._fs, self._root, fs, target, False, self._fs.getConf()):
             raise FileExistsError(path)
 
@@ -124,7 +127,7 @@ class Folder:
         return not self.exists(name) and bool(self._fs.rename(self._at(draft), self._at(name)))
 
     def _at(self, name: str) -> Any:
-        return self._jvm.org.apache.hadoop.fs.Path(self._root, name) if name else self._root
+        return self._path(self._root, name) if name else self._root
 
 
 def keep_private(spark: SparkSession, paths: Sequence[str]) -> None:

@@ -26,8 +26,12 @@ def matched(
 
 def added(events: DataFrame, rows: DataFrame, on: Mapping[str, str]) -> dict[str, Column]:
     """Output name -> row's column, the keys left out and clashes renamed."""
-    names = outputs(events, [name for name in rows.columns if name not in on.values()])
-    return {out: F.col(name).alias(out, metadata={}) for name, out in names.items()}
+    return {out: F.col(name).alias(out, metadata={}) for name, out in added_names(events, rows, on).items()}
+
+
+def added_names(events: DataFrame, rows: DataFrame, on: Mapping[str, str]) -> dict[str, str]:
+    """Row's column -> output name, the keys left out."""
+    return outputs(events, [name for name in rows.columns if name not in on.values()])
 
 
 def outputs(events: DataFrame, names: Iterable[str]) -> dict[str, str]:

@@ -12,8 +12,10 @@ from pyspark.sql import SparkSession
 
 from jobs.core.config import Kafka, KafkaSecurity
 from jobs.core.errors import DependencyMissing
+from jobs.core.jvm import java_class
 
 TOPIC = "Kafka topic"
+KAFKA = "org.apache.kafka"
 Spans = dict[str, dict[int, tuple[int, int]]]  # topic: partition: (first offset, offset after the last)
 NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"  # of brokers older than 2.8, and some that only speak like one
 Which = Callable[[Any, str], Any]  # (Kafka's OffsetSpec, topic) -> one of its kinds
@@ -79,11 +81,9 @@ def at_times(spark: SparkSession, kafka: Kafka, at_ms: Mapping[str, int]) -> Pos
 
 def matching(spark: SparkSession, kafka: Kafka, pattern: str) -> list[str]:
     """Topics that a `topic_pattern` takes now, by Java's rules as in Spark. Raises DependencyMissing."""
-    jvm: Any = spark._jvm
+    matches = java_class(spark, "java.util.regex.Pattern").matches
     with _admin(spark, kafka) as admin:
-        return sorted(
-            name for name in admin.listTopics().names().get() if jvm.java.util.regex.Pattern.matches(pattern, name)
-        )
+        return sorted(name for name in admin.listTopics().names().get() if matches(pattern, name))
 
 
 def check(spark: SparkSession, kafka: Kafka, topics: Iterable[str]) -> None:
@@ -110,11 +110,10 @@ def lacks(spark: SparkSession, kafka: Kafka, topic: str) -> bool:
 
 def largest_record(spark: SparkSession, kafka: Kafka, topic: str) -> int:
     """What the topic takes, in bytes. Raises DependencyMissing, also where the job may not ask."""
-    jvm: Any = spark._jvm
-    config = jvm.org.apache.kafka.common.config
+    named = f"{KAFKA}.common.config.ConfigResource"
     with _admin(spark, kafka) as admin:
-        resource = config.ConfigResource(getattr(config, "ConfigResource$Type").TOPIC, topic)
-        found = admin.describeConfigs(jvm.java.util.List.of(resource)).all().get()
+        resource = java_class(spark, named)(java_class(spark, f"{named}$Type").TOPIC, topic)
+        found = admin.describeConfigs(java_class(spark, "java.util.List").of(resource)).all().get()
         return int(found.get(resource).get("max.message.bytes").value())
 
 
@@ -149,14 +148,13 @@ def _quoted(text: str) -> str:
 
 @contextmanager
 def _admin(spark: SparkSession, kafka: Kafka) -> Iterator[Any]:
-    jvm: Any = spark._jvm
-    settings = jvm.java.util.HashMap()
+    settings = java_class(spark, "java.util.HashMap")()
     limit = str(int(kafka.timeout.ms))
     quick = {"default.api.timeout.ms": limit, "request.timeout.ms": limit, "retries": "3"}
     for key, value in {**properties(kafka), **quick}.items():
         settings.put(key, value)
     try:
-        admin = jvm.org.apache.kafka.clients.admin.AdminClient.create(settings)
+        admin = java_class(spark, f"{KAFKA}.clients.admin.AdminClient").create(settings)
     except Py4JJavaError as failure:
         raise DependencyMissing("Kafka", kafka.bootstrap_servers, _cause(failure)) from None
     try:
@@ -164,28 +162,26 @@ def _admin(spark: SparkSession, kafka: Kafka) -> Iterator[Any]:
     except Py4JJavaError as failure:
         raise DependencyMissing("Kafka", kafka.bootstrap_servers, _cause(failure)) from None
     finally:
-        admin.close(jvm.java.time.Duration.ofSeconds(1))
+        admin.close(java_class(spark, "java.time.Duration").ofSeconds(1))
 
 
 def _described(spark: SparkSession, admin: Any, topics: list[str]) -> Any:
-    jvm: Any = spark._jvm
-    return admin.describeTopics(jvm.java.util.ArrayList(topics)).allTopicNames().get()
+    return admin.describeTopics(java_class(spark, "java.util.ArrayList")(topics)).allTopicNames().get()
 
 
 def _partitions(spark: SparkSession, described: Any) -> list[Any]:
-    jvm: Any = spark._jvm
-    partition = jvm.org.apache.kafka.common.TopicPartition
+    partition = java_class(spark, f"{KAFKA}.common.TopicPartition")
     return [partition(topic, info.partition()) for topic in described for info in described[topic].partitions()]
 
 
 def _offsets(
     spark: SparkSession, kafka: Kafka, admin: Any, partitions: list[Any], which: Which
 ) -> dict[tuple[str, int], int]:
-    jvm: Any = spark._jvm
-    asked, kind = jvm.java.util.HashMap(), jvm.org.apache.kafka.clients.admin.OffsetSpec
+    asked, kind = java_class(spark, "java.util.HashMap")(), java_class(spark, f"{KAFKA}.clients.admin.OffsetSpec")
     for partition in partitions:
         asked.put(partition, which(kind, partition.topic()))
-    answer = admin.listOffsets(asked, jvm.org.apache.kafka.clients.admin.ListOffsetsOptions(_isolation(jvm, kafka)))
+    options = java_class(spark, f"{KAFKA}.clients.admin.ListOffsetsOptions")(_isolation(spark, kafka))
+    answer = admin.listOffsets(asked, options)
     return {(p.topic(), p.partition()): answer.partitionResult(p).get().offset() for p in partitions}
 
 
@@ -197,10 +193,10 @@ def _latest(kind: Any, topic: str) -> Any:
     return kind.latest()
 
 
-def _isolation(jvm: Any, kafka: Kafka) -> Any:
+def _isolation(spark: SparkSession, kafka: Kafka) -> Any:
     """As the source reads: with open transactions, its end is before the topic's."""
     level = kafka.options.get("isolation.level", "read_uncommitted")
-    return getattr(jvm.org.apache.kafka.common.IsolationLevel, level.upper())
+    return getattr(java_class(spark, f"{KAFKA}.common.IsolationLevel"), level.upper())
 
 
 def _cause(failure: Py4JJavaError) -> str:

@@ -29,6 +29,7 @@ from pyspark.sql import SparkSession
 from jobs.core import layers, logs
 from jobs.core.config import JobConfig, Recover
 from jobs.core.errors import JobError
+from jobs.core.jvm import java_class
 from jobs.core.run_config import RunConfig
 from jobs.core.running import Running
 from jobs.core.session import session
@@ -160,10 +161,10 @@ class EndBetweenBatches:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, frame: self.hear("here", number))
         ensure_callback_server_started(spark.sparkContext._gateway)  # type: ignore[no-untyped-call]
-        jvm: Any = spark._jvm
-        signals = [jvm.sun.misc.Signal(name) for name in ("TERM", "INT")]
-        self._before = [(one, jvm.sun.misc.Signal.handle(one, self)) for one in signals]
-        self._handle = jvm.sun.misc.Signal.handle
+        kind = java_class(spark, "sun.misc.Signal")
+        signals = [kind(name) for name in ("TERM", "INT")]
+        self._before = [(one, kind.handle(one, self)) for one in signals]
+        self._handle = kind.handle
 
     def done(self) -> None:
         """The job has ended by itself: a signal may end what is left at once."""

@@ -14,12 +14,12 @@ from datetime import datetime
 from typing import Any
 
 from pyspark.sql import SparkSession
-from pyspark.sql.streaming import StreamingQueryListener
 
 from jobs.core import kafka, sources
 from jobs.core.checkpoint import Checkpoint
 from jobs.core.config import JobConfig
 from jobs.core.health import Readiness, Server, State, app
+from jobs.core.listening import QueryListener
 from jobs.core.metrics import Metrics
 from jobs.core.watched import Watched
 
@@ -116,7 +116,7 @@ class Watch:
         self._readiness.causes()  # so that the time for which the lag is too great counts without requests
 
 
-class Listener(StreamingQueryListener):
+class Listener(QueryListener):
     """Passes on what Spark tells of one query; the session may have others."""
 
     def __init__(self, job: str, metrics: Metrics) -> None:

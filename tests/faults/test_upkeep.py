@@ -15,6 +15,7 @@ from _faults.servers import Servers
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from jobs.core import delta_log
 from jobs.core.errors import ReferenceStale
 from jobs.core.running import Running
 
@@ -35,9 +36,7 @@ def tidy(spark: SparkSession, path: str) -> None:
     spark.conf.set(KEPT, "false")
     spark.sql(f"VACUUM delta.`{path}` RETAIN 0 HOURS")
     spark.conf.unset(KEPT)
-    jvm: Any = spark._jvm
-    log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, path)
-    log.checkpoint()
+    delta_log.log(spark, path).checkpoint()
 
 
 def test_a_restart_after_the_upkeep_of_a_delta_table(cases: Callable[..., Case], spark: SparkSession) -> None:

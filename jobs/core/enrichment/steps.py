@@ -109,7 +109,7 @@ class FromTable:
 
     def _judged(self, events: DataFrame, rows: DataFrame, joined: DataFrame) -> DataFrame:
         state = F.when(F.col(MATCHED), "fresh").otherwise("missed")
-        names = list(joining.added(events, rows, self.step.on))
+        names = list(joining.added_names(events, rows, self.step.on).values())
         return judged(joined.withColumns({STATE: state, DETAIL: nothing()}).drop(MATCHED), self.name, self.step, names)
 
 

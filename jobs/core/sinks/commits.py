@@ -24,8 +24,9 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.core import delta_log
-from jobs.core.delta_log import Scala
+from jobs.core.delta_log import DELTA, Scala
 from jobs.core.failures import BeginAnew
+from jobs.core.jvm import java_class, scala_object
 from jobs.core.lease import Lease
 
 
@@ -45,7 +46,7 @@ def append(wanted: Append, lease: Lease | None) -> None:
     scala, log = delta_log.Scala(spark), delta_log.log(spark, wanted.path)
     transaction = log.startTransaction(scala.none, scala.none)
     made_with = _entitled(spark, wanted.path, transaction, lease)
-    active = delta_log.delta(spark, "OptimisticTransaction")
+    active = scala_object(spark, f"{DELTA}.OptimisticTransaction")
     active.setActive(transaction)
     try:
         _commit(spark, scala, log, transaction, wanted, made_with)
@@ -78,14 +79,15 @@ def _commit(
     spark: SparkSession, scala: Scala, log: Any, transaction: Any, wanted: Append, made_with: dict[str, str]
 ) -> None:
     session: Any = spark._jsparkSession
-    delta = scala.jvm.org.apache.spark.sql.delta
-    mode, columns = scala.jvm.org.apache.spark.sql.SaveMode.Append, scala.seq(wanted.partition_by)
-    options = delta.DeltaOptions(scala.map({"userMetadata": wanted.metadata}), session.sessionState().conf())
+    mode, columns = java_class(spark, "org.apache.spark.sql.SaveMode").Append, scala.seq(wanted.partition_by)
+    told = scala.map({"userMetadata": wanted.metadata})
+    options = java_class(spark, f"{DELTA}.DeltaOptions")(told, session.sessionState().conf())
     none, made = scala.none, scala.map(made_with)
-    write = delta.commands.WriteIntoDelta(log, mode, options, columns, made, wanted.rows._jdf, none, none, False)
+    command = java_class(spark, f"{DELTA}.commands.WriteIntoDelta")
+    write = command(log, mode, options, columns, made, wanted.rows._jdf, none, none, False)
     actions = write.write(transaction, session, none, False)
     said = (none, scala.some(wanted.metadata), *[scala.some(False)] * 3, none, none)
-    operation = getattr(delta, "DeltaOperations$Write")(mode, scala.some(columns), *said)
+    operation = java_class(spark, f"{DELTA}.DeltaOperations$Write")(mode, scala.some(columns), *said)
     transaction.commitIfNeeded(actions, operation, scala.map({}))
 
 

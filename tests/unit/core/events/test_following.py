@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from test_replays_agree import FEW, FOLD, FOLDS, append, states
 
-from jobs.core import delta_log
+from jobs.core.delta_log import DELTA
 from jobs.core.errors import DependencyMissing, EventFailed, ReplayRefused
 from jobs.core.events import projection
 from jobs.core.events.envelope import EVENT
@@ -26,6 +26,7 @@ from jobs.core.events.folds import Fold
 from jobs.core.events.following import Follower
 from jobs.core.events.projection import Projection
 from jobs.core.events.rebuilding import Rebuild, Request
+from jobs.core.jvm import scala_object
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def put_back(place: Place, kept: Path) -> None:
     shutil.rmtree(place.request.log)
     if kept.exists():
         shutil.copytree(kept, place.request.log)
-    delta_log.delta(place.spark, "DeltaLog").clearCache()
+    scala_object(place.spark, f"{DELTA}.DeltaLog").clearCache()
 
 
 def test_a_log_that_is_made_anew_is_not_followed(place: Place) -> None:

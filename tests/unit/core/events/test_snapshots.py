@@ -13,11 +13,13 @@ from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.core import delta_log
+from jobs.core.delta_log import DELTA
 from jobs.core.events import projection
 from jobs.core.events.bounds import Bounds
 from jobs.core.events.folds import Fold
 from jobs.core.events.pinned_log import PinnedLog
 from jobs.core.events.snapshots import Snapshot, Snapshots, summed
+from jobs.core.jvm import scala_object
 
 LATER = (
     event("u1", 3, "deleted", {}, 6),
@@ -137,7 +139,7 @@ def test_one_of_another_fold_is_not_used(place: Place, rows: Callable[..., DataF
 
 def test_one_of_an_earlier_log_at_its_path_is_not_used(place: Place, holds: Any) -> None:
     shutil.rmtree(place.request.log)
-    delta_log.delta(place.spark, "DeltaLog").clearCache()
+    scala_object(place.spark, f"{DELTA}.DeltaLog").clearCache()
     for part in (LOG[4:], LATER[2:]):  # two versions, of which the earlier log's snapshot would cover the first
         place.log(*part)
     place.rebuild(into=f"{place.path}/others", **kept(place, every=1, from_snapshot=True)).run()

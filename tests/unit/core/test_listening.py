@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from py4j.clientserver import ClientServerConnection
+from pyspark.sql import SparkSession
+
+from jobs.core.listening import QueryListener
+
+PHASES = {"addBatch", "commitOffsets", "getBatch", "latestOffset", "queryPlanning", "triggerExecution", "walCommit"}
+
+
+class Listener(QueryListener):
+    """Keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+        self.ended = threading.Event()
+
+    def onQueryStarted(self, event: Any) -> None:
+        self.heard.append(("started", event.name, str(event.runId)))
+
+    def onQueryProgress(self, event: Any) -> None:
+        told = event.progress
+        self.heard.append((told.name, str(told.runId), told.batchId, told.numInputRows, {*told.durationMs}))
+
+    def onQueryTerminated(self, event: Any) -> None:
+        self.heard.append(("ended", str(event.runId), event.exception))
+        self.ended.set()
+
+
+def test_it_hears_what_spark_tells_in_a_few_calls(
+    spark: SparkSession, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2):
+        spark.range(number * 3, number * 3 + 3).coalesce(1).write.mode("append").parquet(f"{folder}/in")
+    listener, main, calls = Listener(), threading.current_thread(), list[str]()
+    send = ClientServerConnection.send_command
+
+    def counted(self: ClientServerConnection, command: str) -> str:
+        if threading.current_thread() is not main:
+            calls.append(command)
+        return str(send(self, command))
+
+    spark.streams.addListener(listener)
+    monkeypatch.setattr(ClientServerConnection, "send_command", counted)
+    try:
+        stream = spark.readStream.schema("id BIGINT").option("maxFilesPerTrigger", 1).parquet(f"{folder}/in")
+        writer = stream.writeStream.format("noop").queryName("listened").trigger(availableNow=True)
+        query = writer.option("checkpointLocation", f"{folder}/checkpoint").start()
+        query.awaitTermination()
+        assert listener.ended.wait(30)
+    finally:
+        spark.streams.removeListener(listener)
+    run = str(query.runId)
+    assert listener.heard == [
+        ("started", "listened", run),
+        ("listened", run, 0, 3, PHASES),
+        ("listened", run, 1, 3, PHASES),
+        ("ended", run, None),
+    ]
+    assert len(calls) < 100, "PySpark's own listener makes about five hundred for each batch"
