@@ -31,12 +31,18 @@ def added(events: DataFrame, rows: DataFrame, on: Mapping[str, str]) -> dict[str
 
 def added_names(events: DataFrame, rows: DataFrame, on: Mapping[str, str]) -> dict[str, str]:
     """Row's column -> output name, the keys left out."""
-    return outputs(events, [name for name in rows.columns if name not in on.values()])
+    return outputs(events.columns, [name for name in rows.columns if name not in on.values()])
 
 
-def outputs(events: DataFrame, names: Iterable[str]) -> dict[str, str]:
-    """Of columns that come to events: what each is called there."""
-    return {name: f"ref_{name}" if name in events.columns else name for name in names}
+def outputs(known: Iterable[str], names: Iterable[str]) -> dict[str, str]:
+    """Of columns that come to events, which have those that are known: what each is called there. Case makes no difference."""
+    taken, found = {name.lower() for name in known}, dict[str, str]()
+    for name in names:
+        found[name] = name
+        while found[name].lower() in taken:
+            found[name] = f"ref_{found[name]}"
+        taken.add(found[name].lower())
+    return found
 
 
 def hinted(rows: DataFrame, count: int, most: int) -> DataFrame:

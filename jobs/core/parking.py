@@ -75,7 +75,8 @@ class Parking:
         is_refused = F.col("_reason") == Reason.SINK_REJECTED.value
         waited = F.concat_ws(": ", F.lit("wait_for has passed"), "_detail")
         given = [F.col(INSTEAD)] if INSTEAD in outcome.columns else []
-        expired = F.coalesce(*given, F.lit(Reason.NO_REFERENCE.value))
+        own = F.when(F.col("_reason") != WAITING, F.col("_reason"))
+        expired = F.coalesce(*given, own, F.lit(Reason.NO_REFERENCE.value))
         passes = F.col("_reason").isNull() | is_refused
         told = {
             "_reason": F.when(passes, F.col("_reason")).when(late, expired).otherwise(WAITING),

@@ -111,6 +111,24 @@ def test_a_key_with_two_rows_has_no_answer_and_the_others_have(table: Any, postg
 
 
 @pytest.mark.parametrize(
+    ("kind", "good", "odd", "why"),
+    [
+        ("int", 3, 1 << 40, "NumericValueOutOfRange"),
+        ("int", 3, "three", "InvalidTextRepresentation"),
+        ("uuid", "00000000-0000-0000-0000-000000000001", "'; --", "InvalidTextRepresentation"),
+        ("varchar(2)", "de", "deu", "StringDataRightTruncation"),
+    ],
+)
+def test_a_key_that_the_tables_type_does_not_have_is_none_and_the_others_are_asked_for(
+    table: Any, postgres: Postgres, kind: str, good: Any, odd: Any, why: str
+) -> None:
+    name = table(f"id {kind}, v int", [(good, 1)])
+    keys = [{"id": good}, *({"id": odd, "n": number} for number in range(2)), {"id": good, "n": 2}]
+    found = list(asked(postgres, name, ["id"], ["v"], *keys).values())
+    assert found == [b'{"v" : 1}', *[NoAnswer(f"the table takes no such key ({why})")] * 2, b'{"v" : 1}']
+
+
+@pytest.mark.parametrize(
     ("name", "columns", "why"),
     [("nowhere", ["v"], "the database has no such table"), (None, ["w"], "it has no column w")],
 )

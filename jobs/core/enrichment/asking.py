@@ -8,7 +8,7 @@ ANSWERS  _lookup STRING, the answer's columns, _state STRING, _said STRING, _age
 | --- | --- |
 | fresh | was asked for now |
 | cached | is kept, and not older than `ttl`, or `negative_ttl` where there was none |
-| stale | is kept and older, but the service did not answer, and it is not older than `max_stale` |
+| stale | is kept and older, but there is no newer one, and it is not older than `max_stale`; `_said` says why a call failed |
 | missed | there is none: the service does not know the key |
 | unfit | what the service said is no answer; `_said` says why |
 | failed | the service did not answer; `_said` says why |
@@ -174,7 +174,8 @@ class Asking:
 
     def _without(self, kept: Kept | None, state: str, why: str) -> Answer:
         if kept and self.limits.bears(kept, self.now):
-            return Answer(kept.value, "stale", self.now - kept.asked_at, why)
+            is_away = state == "failed"  # else the service is there: that is no failure of its own
+            return Answer(kept.value, "stale", self.now - kept.asked_at, why if is_away else None)
         return Answer(None, state, 0.0, why)
 
     def _file(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -10,11 +11,12 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, StructType
 
+from jobs.core import checks
 from jobs.core.breaker import CircuitBreaker
 from jobs.core.clock import Clock
 from jobs.core.decode import nullable
 from jobs.core.decode_plan import DecodeSettings
-from jobs.core.enrichment import http_service
+from jobs.core.enrichment import http_service, streams
 from jobs.core.enrichment.asking import STATE, Asking, Caller, Limits
 from jobs.core.enrichment.history import FEW, Versions
 from jobs.core.enrichment.lookups import FromLookup
@@ -23,6 +25,7 @@ from jobs.core.enrichment.settings import EnrichConfig, HttpService, Lookup, Pos
 from jobs.core.enrichment.steps import Enriching, FromExpressions, FromHistory, FromStream, FromTable
 from jobs.core.postgres import Database, quoted
 from jobs.core.reference import ReferenceTable
+from jobs.core.schema import column_names
 from jobs.core.sinks.tables import REVISION
 from jobs.core.watched import Watched
 
@@ -124,7 +127,8 @@ def _step(spark: SparkSession, config: EnrichConfig, name: str, step: Step, cloc
         table = ReferenceTable(spark, asked, config.postgres, clock, config.breaker, versions)
         return FromHistory(name, step, table, asked.at or str(config.source.event_time), table.count > FEW)
     if step.stream:
-        return FromStream(name, step, list(step.default))
+        own, others = (column_names(checks.columns(source) or ()) for source in (config.source, step.stream))
+        return FromStream(name, step, list(streams.outputs(own, others, step.stream).values()))
     if step.lookup:
         return FromLookup(name, step, _asking(spark, config, name, step.lookup), CircuitBreaker(name, config.breaker))
     return FromExpressions(name, step)
@@ -140,7 +144,7 @@ def _postgres(spark: SparkSession, config: EnrichConfig, asked: PostgresTable) -
     database, name = Database(config.postgres), str(asked.table)
     caller = postgres_table(database, name, asked.keys, asked.columns)
     table = spark.read.format("jdbc").options(**database.jdbc).option("dbtable", quoted(name)).load()
-    return caller, DecodeSettings("json", _struct(nullable(table.select(*asked.columns).schema)))
+    return caller, _answers(_struct(nullable(table.select(*asked.columns).schema)))
 
 
 def _http(name: str, asked: HttpService | None) -> tuple[Caller, DecodeSettings]:
@@ -160,9 +164,12 @@ def _http(name: str, asked: HttpService | None) -> tuple[Caller, DecodeSettings]
         asked.certificates,
         asked.concurrency,
     )
-    return service, DecodeSettings(
-        "json", _struct(StructType.fromDDL(asked.schema_)), max_record_bytes=int(asked.max_bytes)
-    )
+    return service, replace(_answers(_struct(StructType.fromDDL(asked.schema_))), max_record_bytes=int(asked.max_bytes))
+
+
+def _answers(schema: StructType) -> DecodeSettings:
+    """In an answer a date far off is no sign of a broken clock."""
+    return DecodeSettings("json", schema, min_year=1, max_year=9999)
 
 
 def _struct(found: DataType) -> StructType:

@@ -16,16 +16,17 @@ from datetime import datetime, timedelta
 from functools import reduce
 from operator import or_
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from jobs.core import classify
 from jobs.core.batch import MicroBatch
+from jobs.core.enrichment.asking import STATE
 from jobs.core.enrichment.chain import ENRICHMENT, Chain, Correcting
 from jobs.core.enrichment.settings import EnrichConfig
-from jobs.core.joining import MATCHED
 from jobs.core.ledger import CORRECTION, NOWHERE, Counts, Entry
+from jobs.core.reasons import INSTEAD, Reason
 from jobs.core.running import Tick
 from jobs.core.sinks import Mark
 from jobs.core.sinks.tables import REVISION, DeltaTableSink
@@ -51,20 +52,26 @@ class Corrections:
         versions = self.chain.note()
         if self.batch.in_doubt or versions == self._seen:
             return
-        if self.sink.exists():
-            self._correct(self.batch.clock(), versions)
-        self._seen = versions
+        if not self.sink.exists() or self._correct(self.batch.clock(), versions):
+            self._seen = versions
 
-    def _correct(self, now: datetime, versions: dict[str, str]) -> None:
+    def _correct(self, now: datetime, versions: dict[str, str]) -> bool:
+        """Whether that is all: a row for which a later step has no answer now is due again."""
         columns = self._columns(now)
         affected = outdated(latest(self.sink.rows()), self.chain.correcting(columns), now - self.within).persist()
+        again = self._again(affected, columns, now).persist()
         try:
-            if count := affected.count():
+            told = again.select(F.count_if(F.col("_reason").isNull()), F.count_if(_unanswered(again))).first()
+            assert told is not None, "an aggregation without groups has one row"
+            count, left = told
+            if count:
                 mark = self._mark()
-                self.batch.outlets.good.append(classify.good(self._again(affected, columns, now)), mark)
+                self.batch.outlets.good.append(classify.good(again), mark)
                 self.batch.ledger.append(_entry(mark, now, {**versions, "corrected": str(count)}))
                 log.info("%d rows corrected", count)
+            return not left
         finally:
+            again.unpersist()
             affected.unpersist()
 
     def _columns(self, now: datetime) -> list[list[str]]:
@@ -113,13 +120,21 @@ def latest(rows: DataFrame) -> DataFrame:
 def outdated(rows: DataFrame, steps: Sequence[Correcting], since: datetime) -> DataFrame:
     """Of rows as the sink has them, those of events since then for which a history now says something else."""
     recent = reduce(or_, (F.col(one.step.at) >= F.lit(since) for one in steps))
-    found = rows.filter(recent).withColumns({ROW: F.struct(*rows.columns), "_reason": F.lit(None).cast("string")})
+    found = rows.filter(recent).withColumn(ROW, F.struct(*rows.columns))
+    unjudged = {name: F.lit(None).cast("string") for name in ("_reason", "_detail")}
     flags = []
     for number, one in enumerate(steps):
         now, then = (F.struct(*(F.col(f"{place}{name}") for name in one.names)) for place in ("", f"{ROW}."))
         flags.append(f"{DIFFERS}_{number}")
-        found = one.step.found(found.drop(*one.names)).withColumn(flags[-1], ~F.equal_null(now, then)).drop(MATCHED)
+        judged = one.step(found.drop(*one.names).withColumns(unjudged))  # with its defaults, as the row was
+        found = judged.withColumn(flags[-1], ~F.equal_null(now, then)).drop(STATE)
     return found.filter(reduce(or_, map(F.col, flags))).select(f"{ROW}.*")
+
+
+def _unanswered(rows: DataFrame) -> Column:
+    """Of DECODED, whether a row was rejected as a service did not answer."""
+    instead = F.col(INSTEAD) if INSTEAD in rows.columns else F.lit(None)
+    return F.coalesce(instead, F.col("_reason")) == Reason.NO_ANSWER.value
 
 
 def _entry(mark: Mark, now: datetime, note: dict[str, str]) -> Entry:

@@ -84,10 +84,11 @@ def corrections(config: EnrichConfig) -> Iterator[Finding]:
             yield Finding(("enrich", name, "as_of", "on_late"), "keep: rows are written again in a Delta table alone")
     if config.corrections and not correcting:
         yield Finding(("corrections",), "only where a step says on_late: re_emit")
-    own = checks.columns(config.source) if correcting else None
-    for name, step in config.enrich.items() if own else ():
-        for column in set(step.expressions or {}) & set(column_names(own or ())):
-            why = "another name: a column of the source has to stay as it came, for on_late: re_emit"
+    own = column_names(checks.columns(config.source) or ()) if correcting else []
+    histories = [table.columns for name in correcting for table in config.enrich[name].loaded.values()]
+    for name, step in config.enrich.items() if correcting else ():
+        for column in set(step.expressions or {}) & {*own, *(column for columns in histories for column in columns)}:
+            why = "another name: a column of the source or of the history has to stay as it came, for on_late: re_emit"
             yield Finding(("enrich", name, "expressions", column), why)
 
 

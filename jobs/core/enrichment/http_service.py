@@ -5,9 +5,10 @@
     POST  the body is {"keys": [{column: value}, ...]}; the answers are a list of objects in the body, at the dotted path
           `answers` if it is given, each with the columns of its key; a key without one has none
 
-What may pass is tried again: no connection, a time-out, 408, 425, 429 and 5xx. Any other status, a redirect too, ends the
-job: it would be the same for every key. A body that is compressed, or longer than `max_bytes`, is no answer. One call takes at
-most `timeout` in all, however slowly its bytes come.
+What may pass is tried again: no connection, a time-out, 408, 425, 429 and 5xx. To the one key of a GET, 400, 414, 422 and 431
+are no answer. Any other status, a redirect too, ends the job: it would be the same for every key. A body that is compressed, or
+longer than `max_bytes`, is no answer. `timeout` holds for the connection, for each wait for more of an answer, and for a body
+as a whole, however slowly its bytes come.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from http import HTTPStatus
 from threading import Lock
 from typing import Any
@@ -29,13 +31,24 @@ from jobs.core.enrichment.asking import Ask, Given, NoAnswer
 
 MAY_PASS = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 DOTS = {".": "%2E", "..": "%2E%2E"}
+OF_ONE_KEY = {  # where a call has only one
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_URI_TOO_LONG,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+}
 NO_PLACE = NoAnswer("an empty key, or one of dots alone, has no place in a URL")
+TOO_LONG = NoAnswer("the key is too long for a URL")
 REDIRECTS = ", and redirects are not followed"
 Objects = list[msgspec.Raw]
 
 
 class ServiceRefused(Exception):
     """A service answers what no other attempt would change."""
+
+    def __init__(self, status: int, why: str = "") -> None:
+        super().__init__(f"the service answers {status}{why}")
+        self.status = status
 
 
 class Busy(ConnectionError):
@@ -70,8 +83,13 @@ class HttpService:
             verify=verify,
             trust_env=False,
         ) as client:
-            calls = _Calls(self, client, Pace(self.per_s))
+            calls = _Calls(self, client, self._pace)
             yield calls.get if self.method == "GET" else calls.post
+
+    @cached_property
+    def _pace(self) -> Pace:
+        """One for a task, whichever connection it calls on."""
+        return Pace(self.per_s)
 
 
 class Pace:
@@ -117,11 +135,18 @@ class _Calls:
         return self._matched(keys, objects)
 
     def _one(self, key: str) -> bytes | NoAnswer | None:
-        values = [_text(value) for value in json.loads(key).values()]
-        if any(value in ("", *DOTS) for value in values):
+        named = {name: _text(value) for name, value in json.loads(key).items()}
+        if any(value in ("", *DOTS) for value in named.values()):
             return NO_PLACE
-        places = {name: quote(value, safe="") for name, value in zip(self.service.key, values)}
-        return self._sent("GET", self.service.url.format(**places))
+        places = {name: quote(value, safe="") for name, value in named.items()}
+        try:
+            return self._sent("GET", self.service.url.format(**places))
+        except httpx.InvalidURL:
+            return TOO_LONG
+        except ServiceRefused as refused:
+            if refused.status not in OF_ONE_KEY:
+                raise
+            return NoAnswer(str(refused))
 
     def _matched(self, keys: list[str], objects: Objects) -> Given:
         """Each key with the one object that has its values."""
@@ -156,7 +181,7 @@ class _Calls:
         if status in MAY_PASS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise Busy(f"the service answers {status}")
         if status != HTTPStatus.OK:
-            raise ServiceRefused(f"the service answers {status}{REDIRECTS if response.is_redirect else ''}")
+            raise ServiceRefused(status, REDIRECTS if response.is_redirect else "")
         if response.headers.get("Content-Encoding", "identity") != "identity":
             return NoAnswer("compressed, which was not asked for")
         body = bytearray()

@@ -88,7 +88,7 @@ class FromLookup:
         keyed = events.withColumn(LOOKUP, lookup_key(events, self.step))
         if self._answers is None:
             self._answers = self._asked(keyed)
-        names = joining.outputs(events, self.columns)
+        names = joining.outputs(events.columns, self.columns)
         rows = self._answers.rows.select(
             LOOKUP, STATE, DETAIL, AGE, *(F.col(name).alias(out) for name, out in names.items())
         )

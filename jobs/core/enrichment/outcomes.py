@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from jobs.core.enrichment.asking import DETAIL, STATE
 from jobs.core.enrichment.settings import Step
+from jobs.core.errors import ConfigError, Problem
 from jobs.core.reasons import INSTEAD, WAITING, Reason
 
 OF_MISSES = {"dead_letter": Reason.NO_REFERENCE.value, "wait": WAITING}
@@ -24,8 +25,12 @@ def judged(
 ) -> DataFrame:
     """DECODED with a step's columns, STATE and DETAIL -> DECODED with STATE, defaults, and a reason where the step says so.
 
-    A column that is `too_old` in a row has nothing there, whatever the others have.
+    A column that is `too_old` in a row has nothing there, whatever the others have. Raises ConfigError for a default of a
+    column that the step does not bring.
     """
+    for column in step.default:
+        if column not in names:
+            raise ConfigError(Problem(f"enrich.{name}.default.{column}", "", f"one of {', '.join(names)}", "conf"))
     on_failure = step.lookup.on_failure if step.lookup else "keep"
     missed, unfit, failed = (F.col(STATE) == state for state in ("missed", "unfit", "failed"))
     reason = (

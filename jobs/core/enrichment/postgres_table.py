@@ -40,15 +40,28 @@ class PostgresTable:
             connection = psycopg2.connect(**self.connect)
         with contextlib.closing(connection), connection.cursor() as cursor:
             connection.autocommit = True
-            yield lambda keys: self._rows(cursor, keys)
+            yield lambda keys: self._asked(cursor, keys)
+
+    def _asked(self, cursor: Cursor, keys: Sequence[str]) -> Given:
+        with carried():
+            return self._fitting(cursor, keys)
+
+    def _fitting(self, cursor: Cursor, keys: Sequence[str]) -> Given:
+        """Those that the table does not take as keys, as its type has no such value, are found by halves."""
+        try:
+            return self._rows(cursor, keys)
+        except psycopg2.DataError as unfit:
+            if len(keys) == 1:
+                return {keys[0]: NoAnswer(f"the table takes no such key ({type(unfit).__name__})")}
+            half = len(keys) // 2
+            return {**self._fitting(cursor, keys[:half]), **self._fitting(cursor, keys[half:])}
 
     def _rows(self, cursor: Cursor, keys: Sequence[str]) -> Given:
         """Keys are JSON objects; each gets its number beside its columns."""
         asked = ", ".join(f'{{"_nth": {number}, {key[1:]}' for number, key in enumerate(keys))
         found: dict[str, bytes | NoAnswer | None] = dict.fromkeys(keys)
-        with carried():
-            cursor.execute(self.statement, (f"[{asked}]",))
-            rows = cursor.fetchall()
+        cursor.execute(self.statement, (f"[{asked}]",))
+        rows = cursor.fetchall()
         for number, row in rows:
             key = keys[number]
             found[key] = row.encode() if found[key] is None else TWO_ROWS

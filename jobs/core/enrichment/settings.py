@@ -64,9 +64,9 @@ class Kept(Settings):
         return (own or self.ttl).seconds_total
 
     def max_stale_s(self, column: str) -> float:
-        """0 where what is older than its ttl is of no use."""
+        """At least its ttl."""
         limit = self.columns.get(column, Ages()).max_stale or self.max_stale
-        return limit.seconds_total if limit else 0.0
+        return max(limit.seconds_total if limit else 0.0, self.ttl_s(column))
 
 
 class PostgresTable(Keyed):

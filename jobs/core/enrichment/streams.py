@@ -5,8 +5,9 @@ OTHER side  DECODED of the other stream, its columns called _o_<name>
 JOINED      DECODED with the other stream's columns and whether there was any, `_joined`
 
 An event gets the columns of the one record of its key whose time lies between `before` before and `after` after its own. Of
-records of a key that come within a time as long as the whole bound, the first counts, whatever comes later. An event without
-such a record comes out once the watermark has passed its bound: both streams have got that far, less their lateness.
+records of a key the first counts until the watermark is past it by the whole bound, or by `max_lateness` where that is longer,
+and at any rate within a micro-batch; whatever comes meanwhile is left out. An event without such a record comes out once the
+watermark has passed its bound: both streams have got that far, less their lateness.
 
 Rejected and late records go around the join: their time is null, so that no watermark drops them, and what concerns one side
 alone is judged before anything is kept, so that they come out at once. Late is what is not after Spark's own watermark, which
@@ -15,6 +16,7 @@ each batch tells (`core.told`): nothing is left for Spark to drop.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
 from operator import and_
@@ -108,7 +110,7 @@ def joined(events: DataFrame, others: DataFrame, step: Step, other: Other) -> Da
     within = [other_at >= at - interval(other.before_s), other_at <= at + interval(other.after_s)]
     both = left.join(right, reduce(and_, [*alone, *same, *within]), "full_outer")
     is_event, is_other = (F.col(f"{side}_topic").isNotNull() for side in (EVENT, OTHER))
-    names = joining.outputs(events.drop(AT), other.columns or [name for name in own(others) if name not in other.keys])
+    names = outputs(own(events), own(others), other)
     place = [F.coalesce(f"{EVENT}{name}", f"{OTHER}{name}").alias(name) for name in PLACE]
     columns = [
         *(F.col(f"{EVENT}{name}").alias(name) for name in own(events)),
@@ -117,6 +119,11 @@ def joined(events: DataFrame, others: DataFrame, step: Step, other: Other) -> Da
         F.when(is_event & is_other, F.lit(True)).alias(JOINED),
     ]
     return both.filter(is_event | F.col(f"{OTHER}_reason").isNotNull()).select(*columns)
+
+
+def outputs(events: Iterable[str], others: Iterable[str], other: Other) -> dict[str, str]:
+    """Of the columns that an event gets from the other stream: what each is called there."""
+    return joining.outputs(events, other.columns or [name for name in others if name not in other.keys])
 
 
 def cast_of(step: Step, name: str) -> dict[str, str]:

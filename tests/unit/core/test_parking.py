@@ -86,6 +86,7 @@ def test_only_what_waited_long_enough_expires(parking: Parking, rows: Rows) -> N
         (4, "WAITING", "rate: no row", NOON),
         (5, "SINK_REJECTED", "too long", NOON + timedelta(minutes=1)),
         (6, "NO_REFERENCE", "no row", NOON + timedelta(minutes=1)),
+        (7, "NO_ANSWER", "rate: away", NOON),
     )
     found = parking.judge(outcome, NOON + timedelta(hours=1)).drop("parked_at").collect()
     assert [tuple(row) for row in found] == [
@@ -95,6 +96,7 @@ def test_only_what_waited_long_enough_expires(parking: Parking, rows: Rows) -> N
         (4, "NO_REFERENCE", "wait_for has passed: rate: no row"),
         (5, "SINK_REJECTED", "too long"),
         (6, "WAITING", "no row"),
+        (7, "NO_ANSWER", "wait_for has passed: rate: away"),
     ]
 
 

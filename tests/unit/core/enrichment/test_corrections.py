@@ -37,10 +37,10 @@ class Table:
         self.current = lambda: made
 
 
-def price(rows: Rows, *versions: tuple[str, int, int]) -> Correcting:
+def price(rows: Rows, *versions: tuple[str, int, int], **more: Any) -> Correcting:
     """A step over prices of products, by the day since when each holds."""
     table: Any = Table(rows(PRICE, *((product, price, at(day)) for product, price, day in versions)))
-    return Correcting(FromHistory("price", Step.model_validate(GIVEN), table, "at"), ["price"])
+    return Correcting(FromHistory("price", Step.model_validate({**GIVEN, **more}), table, "at"), ["price"])
 
 
 def test_the_greatest_revision_of_a_record_holds(rows: Rows) -> None:
@@ -55,6 +55,13 @@ def test_only_rows_of_which_a_history_says_something_else_are_outdated(rows: Row
     other = [row(4, "p1", 6, 10), row(5, "p2", 9, None), row(6, "p3", 9, 5), row(7, "p1", 5, 11, 1)]
     found = outdated(rows(ROW, *same, *other), [step], at(0))
     assert_df_equality(found, rows(ROW, *other), ignore_row_order=True, ignore_nullable=True)
+
+
+def test_a_default_is_what_a_history_says_where_it_has_no_version(rows: Rows) -> None:
+    step = price(rows, ("p1", 10, 5), default={"price": "-1"})
+    same, other = [row(0, "p1", 6, 10), row(1, "p1", 4, -1), row(2, "p2", 4, -1)], row(3, "p1", 5, -1)
+    found = outdated(rows(ROW, *same, other), [step], at(0))
+    assert_df_equality(found, rows(ROW, other), ignore_nullable=True)
 
 
 def test_rows_of_older_events_stay(rows: Rows) -> None:

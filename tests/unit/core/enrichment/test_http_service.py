@@ -11,7 +11,7 @@ import pytest
 from _http import Handler, Server
 
 from jobs.core.enrichment.asking import NoAnswer
-from jobs.core.enrichment.http_service import NO_PLACE, Busy, HttpService, Pace, ServiceRefused
+from jobs.core.enrichment.http_service import NO_PLACE, TOO_LONG, Busy, HttpService, Pace, ServiceRefused
 
 
 @pytest.fixture
@@ -67,7 +67,8 @@ def test_a_key_that_would_be_the_folder_itself_is_not_asked_for(server: Server) 
 def test_numbers_and_several_columns(server: Server) -> None:
     server.replies(lambda handler, _: handler.say(200, handler.path.encode()))
     service = HttpService("x", f"{server.url}/{{country}}/{{id}}?of={{id}}", ["country", "id"])
-    assert asked(service, ['{"country":"d/e","id":7}']) == [b"/d%2Fe/7?of=7"]
+    keys = ['{"country":"d/e","id":7}', '{"id":8,"country":"at"}']  # the config may name them in any order
+    assert asked(service, keys) == [b"/d%2Fe/7?of=7", b"/at/8?of=8"]
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
@@ -77,12 +78,32 @@ def test_what_may_pass_is_said_to(server: Server, status: int) -> None:
         get(server, "EUR")
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 403, 405, 418])
+@pytest.mark.parametrize("status", [301, 302, 307, 401, 403, 405, 418])
 def test_what_will_not_pass_names_its_status(server: Server, status: int) -> None:
     server.replies(lambda handler, _: handler.say(status, Location="http://127.0.0.1:9/elsewhere"))
     with pytest.raises(ServiceRefused, match=f"the service answers {status}"):
         get(server, "EUR")
     assert len(server.asked) == 1, "no redirect is followed"
+
+
+@pytest.mark.parametrize("status", [400, 414, 422, 431])
+def test_what_is_said_of_one_key_is_no_answer_to_it(server: Server, status: int) -> None:
+    server.replies(lambda handler, _: handler.say(status if handler.path.endswith("odd") else 200, b"1"))
+    assert get(server, "odd", "EUR", "x" * 70_000) == [NoAnswer(f"the service answers {status}"), b"1", TOO_LONG]
+
+
+def test_of_many_keys_it_is_a_refusal(server: Server) -> None:
+    server.replies(lambda handler, _: handler.say(400))
+    with pytest.raises(ServiceRefused, match="the service answers 400"):
+        asked(HttpService("x", server.url, ["id"], "POST"), ['{"id":1}', '{"id":2}'])
+
+
+def test_a_new_connection_keeps_the_pace(server: Server) -> None:
+    server.replies(lambda handler, _: handler.say(200, b"1"))
+    service, begun = HttpService("x", f"{server.url}/{{currency}}", ["currency"], per_s=4), time.monotonic()
+    for _ in range(3):
+        asked(service, ['{"currency": "EUR"}'])
+    assert time.monotonic() - begun >= 0.5
 
 
 def test_a_body_that_is_too_long_is_no_answer_and_is_not_read_to_its_end(server: Server) -> None:

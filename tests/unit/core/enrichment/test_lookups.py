@@ -23,7 +23,7 @@ from jobs.core.enrichment.chain import Chain
 from jobs.core.enrichment.http_service import HttpService
 from jobs.core.enrichment.lookups import FromLookup
 from jobs.core.enrichment.settings import Step
-from jobs.core.errors import LookupFailed
+from jobs.core.errors import ConfigError, LookupFailed
 from jobs.core.failures import Away
 
 Rows = Callable[..., DataFrame]
@@ -221,6 +221,24 @@ def test_the_breaker_hears_of_calls_that_failed_though_stale_answers_stand_in(se
         states = [row["_state"] for row in step(events).collect()]
         seen.append((states, step.breaker.state, len(server.asked)))
     assert seen == [(["fresh"], "closed", 1), (["stale"], "open", 2), (["stale"], "open", 2)]
+
+
+def test_an_answer_that_is_none_opens_no_breaker_though_an_older_one_stands_in(server: Server, rows: Rows) -> None:
+    step = lookup(server, limits={"max_stale": 1e9})
+    events, seen = rows(EVENT, (1, "EUR", None, None)), []
+    for hours, reply in enumerate((knows, lambda handler, _: handler.say(200, b"[]"))):
+        server.replies(reply)
+        step.prepare(NOON + timedelta(hours=hours))
+        seen.append(([row["_state"] for row in step(events).collect()], step.breaker.state))
+    assert seen == [(["fresh"], "closed"), (["stale"], "closed")]
+
+
+def test_a_default_is_for_a_column_of_the_step_as_it_is_called_there(server: Server, rows: Rows) -> None:
+    events = rows(f"{EVENT}, rate INT", (1, "XXX", None, None, 7))
+    (found,) = lookup(server, default={"ref_rate": "0"})(events).select("rate", "ref_rate").collect()
+    assert tuple(found) == (7, D(0))
+    with pytest.raises(ConfigError, match=r"enrich\.rate\.default\.rate.*one of ref_rate"):
+        lookup(server, default={"rate": "0"})(events)
 
 
 def test_a_column_may_be_too_old_in_an_answer_that_serves(server: Server, rows: Rows) -> None:

@@ -55,7 +55,7 @@ def test_a_whole_config(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(("on_failure", "serves"), [("keep", 3600), ("wait", 10), ("stand", 10)])
+@pytest.mark.parametrize(("on_failure", "serves"), [("keep", 3600), ("wait", 300), ("stand", 300)])
 def test_a_column_may_have_ages_of_its_own(tmp_path: Path, on_failure: str, serves: float) -> None:
     """A row that is not kept without an answer needs all of it."""
     ages = {"ttl": "5m", "max_stale": "1h", "columns": {"name": {"max_stale": "10s"}, "segment": {"ttl": "1m"}}}
@@ -64,7 +64,7 @@ def test_a_column_may_have_ages_of_its_own(tmp_path: Path, on_failure: str, serv
     lookup = config(tmp_path, {"customer": {**CUSTOMER, "lookup": asked}}, **more).enrich["customer"].lookup
     assert lookup and (lookup.columns, lookup.ttl_s, lookup.max_stale_s) == (["name", "segment"], 60, serves)
     found = {name: (lookup.cache.ttl_s(name), lookup.cache.max_stale_s(name)) for name in lookup.columns}
-    assert found == {"name": (300, 10), "segment": (60, 3600)}
+    assert found == {"name": (300, 300), "segment": (60, 3600)}, "within its ttl a column always serves"
 
 
 def test_a_secret_header_is_masked(tmp_path: Path) -> None:
@@ -157,13 +157,17 @@ def test_steps_have_names_and_what_they_rely_on(tmp_path: Path) -> None:
 
 
 def test_rows_are_corrected_in_a_delta_table_with_the_events_own_columns(tmp_path: Path) -> None:
-    steps = {"price": {**PRICE, "as_of": {**HISTORY, "on_late": "re_emit"}}, "cut": {"expressions": {"amount": "1"}}}
+    steps = {
+        "price": {**PRICE, "as_of": {**HISTORY, "on_late": "re_emit"}},
+        "cut": {"expressions": {"amount": "1", "rate": "2", "more": "3"}},
+    }
     with pytest.raises(ConfigError) as failure:
         config(tmp_path, steps, sink={"kafka": {"topic": "out"}})
     assert {problem.path: problem.allowed.split(":")[0] for problem in failure.value.problems} == {
         "corrections": "required for step price",
         "enrich.price.as_of.on_late": "keep",
         "enrich.cut.expressions.amount": "another name",
+        "enrich.cut.expressions.rate": "another name",
     }
     with pytest.raises(ConfigError, match="corrections.*only where a step says on_late: re_emit"):
         config(tmp_path, {"price": PRICE}, corrections={"within": "1d"})

@@ -96,7 +96,7 @@ def test_an_event_that_no_record_of_another_stream_has_joined_is_a_miss(
     default = {"default": {"amount": "-1"}} if policy == "keep" else {}
     step = Step.model_validate({"stream": stream, "on": {"id": "id"}, "on_miss": policy, **default})
     joined = rows(f"{EVENT}, amount INT, _joined BOOLEAN", (1, None, None, 5, True), (2, None, None, None, None))
-    found = Chain([FromStream("paid", step, list(step.default))])(joined)
+    found = Chain([FromStream("paid", step, ["amount"])])(joined)
     shown = found.select("id", "amount", "_reason", F.to_json("_enrichment").alias("told"))
     missed = (2, -1, None, '{"paid":"default"}') if policy == "keep" else (2, None, reason, '{"paid":"missed"}')
     expected = rows("id INT, amount INT, _reason STRING, told STRING", (1, 5, None, '{"paid":"fresh"}'), missed)
