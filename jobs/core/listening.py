@@ -10,6 +10,7 @@ import json
 from functools import cached_property
 from typing import Any
 
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.listener import (
     JStreamingQueryListener,
@@ -25,7 +26,11 @@ class _Heard(JStreamingQueryListener):
     """What the JVM calls."""
 
     def onQueryProgress(self, event: Any) -> None:
-        progress = StreamingQueryProgress.fromJson(json.loads(event.progress().json()))
+        try:
+            progress = StreamingQueryProgress.fromJson(json.loads(event.progress().json()))
+        except (KeyError, Py4JJavaError):  # an infinite rate and an observed interval are no JSON
+            super().onQueryProgress(event)
+            return
         self.pylistener.onQueryProgress(QueryProgressEvent(progress))
 
 

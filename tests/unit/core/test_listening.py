@@ -2,15 +2,33 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from py4j.clientserver import ClientServerConnection
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
+from pyspark.sql.streaming.listener import QueryProgressEvent
 
-from jobs.core.listening import QueryListener
+from jobs.core.listening import QueryListener, _Heard
 
 PHASES = {"addBatch", "commitOffsets", "getBatch", "latestOffset", "queryPlanning", "triggerExecution", "walCommit"}
+
+
+class Told:
+    """An event of the JVM with a progress that is this text, or cannot be one."""
+
+    def __init__(self, text: str | None) -> None:
+        self._text = text
+
+    def progress(self) -> Told:
+        return self
+
+    def json(self) -> str:
+        if self._text is None:
+            raise Py4JJavaError("no JSON", SimpleNamespace(_target_id="o1", _gateway_client=None))
+        return self._text
 
 
 class Listener(QueryListener):
@@ -63,3 +81,12 @@ def test_it_hears_what_spark_tells_in_a_few_calls(
         ("ended", run, None),
     ]
     assert len(calls) < 100, "PySpark's own listener makes about five hundred for each batch"
+
+
+def test_what_json_has_no_words_for_is_heard_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = Listener()
+    whole: Any = SimpleNamespace(name="listened", runId="r", batchId=3, numInputRows=1, durationMs={"addBatch": 5})
+    monkeypatch.setattr(QueryProgressEvent, "fromJObject", lambda event: QueryProgressEvent(whole))
+    for text in ('{"id": "00000000-0000-0000-0000-000000000001"}', None):
+        _Heard(listener).onQueryProgress(Told(text))
+    assert listener.heard == [("listened", "r", 3, 1, {"addBatch"})] * 2
