@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock
 from time import perf_counter
+from types import TracebackType
 from typing import NamedTuple, Protocol
 from uuid import uuid4
 
@@ -123,7 +124,7 @@ class Asking:
     def __call__(self, batches: Batches) -> Batches:
         with ExitStack() as opened:
             cache = opened.enter_context(Cache(self._file(), self.limits.keys))
-            calls = Calls(self, lambda: opened.enter_context(self.caller.open()))
+            calls = opened.enter_context(Calls(self))
             for batch in batches:
                 keys = batch.column(LOOKUP).to_pylist()
                 yield self.shown(keys, self.answers(keys, cache, calls), calls.counted())
@@ -185,15 +186,24 @@ class Asking:
 
 
 class Calls:
-    """Those of one task, on a connection that is opened with the first."""
+    """Those of one task, on a connection that is opened with the first, and closed at the end."""
 
-    def __init__(self, asking: Asking, connect: Callable[[], Ask]) -> None:
-        self._asking, self._connect = asking, connect
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
         self._ask: Ask | None = None
+        self._open = ExitStack()
         self._opening, self._counting = Lock(), Lock()
         self._made = NONE_MADE
         self._retrier = Retrier(asking.name, asking.retry, Event())
         self._breaker = CircuitBreaker(asking.name, asking.breaker)
+
+    def __enter__(self) -> Calls:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._open.close()
 
     def made(self, keys: list[str]) -> tuple[dict[str, bytes | NoAnswer | None], dict[str, str]]:
         """What was said, and why nothing was, of keys that are each asked for once. Raises what will not pass."""
@@ -235,15 +245,16 @@ class Calls:
         return self._retrier(lambda: self._breaker.call(lambda: self._once(keys)))
 
     def _once(self, keys: list[str]) -> Given:
-        """A connection that failed is not used again."""
+        """A connection that failed is not used again, unless it is one that several calls share, and that renews itself."""
         with self._opening:
-            ask = self._ask = self._ask or self._connect()
+            ask = self._ask = self._ask or self._open.enter_context(self._asking.caller.open())
         began = perf_counter()
         try:
             return ask(keys)
         except BaseException:
-            with self._opening:
-                self._ask = None if self._ask is ask else self._ask
+            if self._asking.limits.concurrency == 1:
+                self._ask = None
+                self._open.close()
             raise
         finally:
             self._count(perf_counter() - began)

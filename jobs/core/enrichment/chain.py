@@ -24,6 +24,7 @@ from jobs.core.enrichment.postgres_table import postgres_table
 from jobs.core.enrichment.settings import EnrichConfig, HttpService, Lookup, PostgresTable, Step
 from jobs.core.enrichment.steps import Enriching, FromExpressions, FromHistory, FromStream, FromTable
 from jobs.core.postgres import Database, quoted
+from jobs.core.reasons import INSTEAD
 from jobs.core.reference import ReferenceTable
 from jobs.core.schema import column_names
 from jobs.core.sinks.tables import REVISION
@@ -80,6 +81,8 @@ class Chain:
         states: dict[str, str] = {}
         for number, step in enumerate(self._steps[first:]):
             column = f"{STATE}_{number}"
+            if self.corrects and isinstance(step, FromExpressions):
+                step.check(events.columns)
             events = step(events).withColumnRenamed(STATE, column)
             if step.tells:
                 states[step.name] = column
@@ -108,7 +111,7 @@ class Chain:
     def correcting(self, columns: Sequence[Sequence[str]]) -> list[Correcting]:
         """The steps that correct; `columns` are as the method of this name gives them."""
         return [
-            Correcting(step, [name for name in columns[number + 1] if name not in columns[number]])
+            Correcting(step, [name for name in columns[number + 1] if name not in (*columns[number], INSTEAD)])
             for number, step in self._correcting
         ]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import reduce
@@ -33,6 +34,7 @@ from jobs.core.sinks.tables import REVISION, DeltaTableSink
 from jobs.core.sources import COORDINATES
 
 ROW, TOLD, LAST, DIFFERS = "_row", "_told", "_last", "_differs"
+PAUSE = timedelta(minutes=1)
 log = logging.getLogger(__name__)
 
 
@@ -46,21 +48,25 @@ class Corrections:
     records: StructType  # of the source
     within: timedelta
     _seen: dict[str, str] | None = None
+    _due: datetime | None = None  # when what had no answer is tried again
 
     def tick(self) -> None:
         """May be called again after a failure."""
-        versions = self.chain.note()
-        if self.batch.in_doubt or versions == self._seen:
+        versions, now = self.chain.note(), self.batch.clock()
+        is_due = versions != self._seen or (self._due is not None and now >= self._due)
+        if self.batch.in_doubt or not is_due:
             return
-        if not self.sink.exists() or self._correct(self.batch.clock(), versions):
-            self._seen = versions
+        is_whole = not self.sink.exists() or self._correct(now, versions)
+        self._seen, self._due = versions, None if is_whole else now + PAUSE
 
     def _correct(self, now: datetime, versions: dict[str, str]) -> bool:
         """Whether that is all: a row for which a later step has no answer now is due again."""
         columns = self._columns(now)
-        affected = outdated(latest(self.sink.rows()), self.chain.correcting(columns), now - self.within).persist()
-        again = self._again(affected, columns, now).persist()
-        try:
+        with ExitStack() as kept:
+            affected = outdated(latest(self.sink.rows()), self.chain.correcting(columns), now - self.within).persist()
+            kept.callback(affected.unpersist)
+            again = self._again(affected, columns, now).persist()
+            kept.callback(again.unpersist)
             told = again.select(F.count_if(F.col("_reason").isNull()), F.count_if(_unanswered(again))).first()
             assert told is not None, "an aggregation without groups has one row"
             count, left = told
@@ -70,9 +76,6 @@ class Corrections:
                 self.batch.ledger.append(_entry(mark, now, {**versions, "corrected": str(count)}))
                 log.info("%d rows corrected", count)
             return not left
-        finally:
-            again.unpersist()
-            affected.unpersist()
 
     def _columns(self, now: datetime) -> list[list[str]]:
         """Before each step."""

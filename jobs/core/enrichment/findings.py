@@ -27,6 +27,10 @@ def http(given: HttpService) -> Iterator[Finding]:
         yield Finding(("url",), "braces only around a column of the key, and none with method: POST")
     if given.url.startswith("http:") and not given.plain and urlsplit(given.url).hostname not in LOOPBACK:
         yield Finding(("url",), "https, or plain: true")
+    for name, secret in given.headers.items():
+        value = secret.get_secret_value()
+        if value != value.strip() or not value.isprintable() or not value.isascii():
+            yield Finding(("headers", name), "printable ASCII without a line feed, or a space at an end")
     if given.answers and given.method == "GET":
         yield Finding(("answers",), "only with method: POST")
     try:

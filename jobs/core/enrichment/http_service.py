@@ -39,6 +39,9 @@ OF_ONE_KEY = {  # where a call has only one
 }
 NO_PLACE = NoAnswer("an empty key, or one of dots alone, has no place in a URL")
 TOO_LONG = NoAnswer("the key is too long for a URL")
+TWO_ANSWERS = NoAnswer("the service has more than one answer for the key")
+UNSOUND = NoAnswer("one of the answers is no sound JSON, and may be this key's")
+NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 REDIRECTS = ", and redirects are not followed"
 Objects = list[msgspec.Raw]
 
@@ -130,7 +133,7 @@ class _Calls:
             return dict.fromkeys(keys, body)
         try:
             objects = _list(body, self.service.answers)
-        except (msgspec.DecodeError, msgspec.ValidationError, KeyError) as failure:
+        except (*NO_JSON, KeyError) as failure:
             return dict.fromkeys(keys, NoAnswer(f"no list of answers: {type(failure).__name__}"))
         return self._matched(keys, objects)
 
@@ -152,14 +155,17 @@ class _Calls:
         """Each key with the one object that has its values."""
         found: dict[str, bytes | NoAnswer | None] = dict.fromkeys(keys)
         known = {_identity(json.loads(key), self.service.key): key for key in keys}
+        unsound = False
         for raw in objects:
-            named = msgspec.json.decode(raw)
+            try:
+                named = msgspec.json.decode(raw)
+            except NO_JSON:
+                unsound = True
+                continue
             key = known.get(_identity(named, self.service.key)) if isinstance(named, dict) else None
             if key is not None:
-                found[key] = (
-                    bytes(raw) if found[key] is None else NoAnswer("the service has more than one answer for the key")
-                )
-        return found
+                found[key] = bytes(raw) if found[key] is None else TWO_ANSWERS
+        return {key: UNSOUND if unsound and answer is None else answer for key, answer in found.items()}
 
     def _sent(self, method: str, url: str, content: bytes | None = None) -> bytes | NoAnswer | None:
         """The body; None for a status that says that there is none. Raises Busy, ServiceRefused, TimeoutError."""
@@ -171,6 +177,8 @@ class _Calls:
                 return self._body(response, ends)
         except httpx.TimeoutException as failure:
             raise TimeoutError(f"no answer within {self.service.timeout_s:g} s") from failure
+        except httpx.LocalProtocolError:  # its text has the headers
+            raise ValueError("a header or the URL is not as HTTP has it") from None
         except httpx.TransportError as failure:
             raise ConnectionError(f"{type(failure).__name__}: {failure}") from failure
 

@@ -50,7 +50,8 @@ def judged(
         for column in {**step.default, **too_old}
     }
     known = F.col(INSTEAD) if INSTEAD in joined.columns else nothing()
-    instead = F.when(reason == WAITING, F.when(missed, OF_MISSES["dead_letter"]).otherwise(OF_FAILURES["dead_letter"]))
+    in_vain = F.when(missed, OF_MISSES["dead_letter"]).otherwise(OF_FAILURES["dead_letter"])
+    instead = F.when(is_new & (reason == WAITING), in_vain)
     told = {
         **({INSTEAD: F.coalesce(known, instead)} if step.waits else {}),
         "_reason": F.coalesce("_reason", reason),

@@ -12,6 +12,7 @@ A row with a reason is passed on as it is: no step asks for it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -71,6 +72,14 @@ class FromExpressions:
 
     def note(self) -> dict[str, str]:
         return {}
+
+    def check(self, known: Sequence[str]) -> None:
+        """Raises ConfigError for a column that there is already, which a correction would have to find as it came."""
+        taken = {name.lower() for name in known}
+        for name in self.step.expressions or {}:
+            if name.lower() in taken:
+                why = "another name: what rows are corrected by has to stay as it came, for on_late: re_emit"
+                raise ConfigError(Problem(f"enrich.{self.name}.expressions.{name}", "", why, "conf"))
 
     def __call__(self, events: DataFrame) -> DataFrame:
         columns = {name: F.expr(text) for name, text in (self.step.expressions or {}).items()}

@@ -32,11 +32,13 @@ class Service:
     calls: list[list[str]] = field(default_factory=list)
     fails: list[BaseException] = field(default_factory=list)
     opened: int = 0
+    closed: int = 0
 
     @contextmanager
     def open(self) -> Iterator[Ask]:
         self.opened += 1
         yield self.ask
+        self.closed += 1
 
     def ask(self, keys: list[str]) -> Given:
         self.calls.append(keys)
@@ -111,7 +113,13 @@ def test_what_is_too_old_is_asked_for_again(task: Asking, service: Service) -> N
 def test_a_blip_is_tried_again_on_a_new_connection(task: Asking, service: Service) -> None:
     service.fails = [GONE]
     assert answers(task, "EUR") == [("EUR", 1.5, "fresh", 0)]
-    assert (len(service.calls), service.opened) == (2, 2)
+    assert (len(service.calls), service.opened, service.closed) == (2, 2, 2)
+
+
+def test_a_connection_that_calls_share_is_one_for_the_task_whatever_fails(task: Asking, service: Service) -> None:
+    service.fails = [GONE] * 3
+    found = answers(replace(task, limits=replace(LIMITS, concurrency=2)), *(f"K{n}" for n in range(12)))
+    assert len(found) == 12 and (service.opened, service.closed) == (1, 1)
 
 
 def test_a_service_that_is_away_leaves_what_is_not_too_stale(task: Asking, service: Service) -> None:

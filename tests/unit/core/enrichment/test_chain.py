@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+import pytest
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -15,11 +16,15 @@ from jobs.core.enrichment.asking import STATE
 from jobs.core.enrichment.chain import Chain
 from jobs.core.enrichment.settings import Step
 from jobs.core.enrichment.steps import FromExpressions, FromHistory
+from jobs.core.errors import ConfigError
 
 Rows = Callable[..., DataFrame]
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 EVENT = "id INT, _reason STRING, _detail STRING"
-PRICE = {"as_of": {"delta": {"path": "data/p", "key": "key"}, "valid_from": "since"}, "on": {"id": "key"}}
+PRICE: dict[str, Any] = {
+    "as_of": {"delta": {"path": "data/p", "key": "key"}, "valid_from": "since"},
+    "on": {"id": "key"},
+}
 
 
 @dataclass
@@ -83,3 +88,21 @@ def test_a_step_that_looks_ahead_makes_its_chain_do_so() -> None:
     table: Any = None
     few, many = (FromHistory("a", Step.model_validate(PRICE), table, "at", many) for many in (False, True))
     assert (Chain([few]).looks_ahead, Chain([few, many]).looks_ahead) == (False, True)
+
+
+def test_what_rows_are_corrected_by_stays_as_it_came(rows: Rows) -> None:
+    table: Any = None
+    late = {**PRICE, "as_of": {**PRICE["as_of"], "on_late": "re_emit"}}
+    corrected = FromHistory("price", Step.model_validate(late), table, "at")
+    louder = FromExpressions("louder", Step.model_validate({"expressions": {"A": "a + 1"}}))
+    chain = Chain([Adds("a", "1", None), louder, corrected])
+    with pytest.raises(ConfigError, match=r"enrich\.louder\.expressions\.A.*another name"):
+        chain(rows(EVENT, (1, None, None)))
+
+
+def test_a_step_whose_events_may_wait_brings_no_column_more() -> None:
+    table: Any = None
+    late = {**PRICE, "as_of": {**PRICE["as_of"], "on_late": "re_emit"}, "on_miss": "wait"}
+    chain = Chain([FromHistory("price", Step.model_validate(late), table, "at")])
+    (found,) = chain.correcting([["id", "_reason"], ["id", "_reason", "price", "_instead"]])
+    assert found.names == ["price"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from _http import Handler, Server
 
 from jobs.core.enrichment.asking import NoAnswer
-from jobs.core.enrichment.http_service import NO_PLACE, TOO_LONG, Busy, HttpService, Pace, ServiceRefused
+from jobs.core.enrichment.http_service import NO_PLACE, TOO_LONG, UNSOUND, Busy, HttpService, Pace, ServiceRefused
 
 
 @pytest.fixture
@@ -175,6 +176,21 @@ def test_answers_at_a_path(server: Server) -> None:
 def test_what_is_no_list_is_no_answer_to_any_key(server: Server, reply: Any) -> None:
     found = post(server, reply, answers="rows")
     assert all(isinstance(one, NoAnswer) and one.why.startswith("no list of answers: ") for one in found)
+
+
+def test_beside_one_that_is_not_sound_what_has_no_answer_may_have_been_it(server: Server) -> None:
+    sound = b'{"id": 2, "of": "a"}'
+    for odd in (b'{"id": "\xff"}', b'{"id": 1, "of": 1e400}', b'{"id": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"):
+        (first, second) = post(server, b"[%s, %s]" % (sound, odd))
+        assert isinstance(first, NoAnswer) and (isinstance(second, NoAnswer) or second == sound), odd[:20]
+    assert post(server, b'[{"id": 2, "of": "a"}, {"id": "\xff"}]') == [UNSOUND, sound]
+
+
+def test_a_request_that_is_no_http_names_no_secret(server: Server) -> None:
+    service = HttpService("x", f"{server.url}/{{id}}", ["id"], headers={"Authorization": "s3cret\n"})
+    with pytest.raises(ValueError, match="a header or the URL is not as HTTP has it") as failure:
+        asked(service, ['{"id":1}'])
+    assert "s3cret" not in "".join(traceback.format_exception(failure.value))
 
 
 def test_two_answers_for_a_key_are_none_and_what_is_no_object_is_passed_over(server: Server) -> None:

@@ -212,6 +212,13 @@ def test_a_waiting_row_says_what_it_will_be_if_it_waits_in_vain(server: Server, 
     assert_df_equality(found.select("id", "_reason", "_instead"), expected, ignore_row_order=True, ignore_nullable=True)
 
 
+def test_what_was_rejected_before_says_nothing_of_waiting(server: Server, rows: Rows) -> None:
+    step = lookup(server, on_failure="wait", on_miss="wait")
+    step.prepare(NOON)
+    (found,) = step(rows(EVENT, (1, "EUR", "NO_ANSWER", "other: away"))).select("_reason", "_instead").collect()
+    assert tuple(found) == ("NO_ANSWER", None)
+
+
 def test_the_breaker_hears_of_calls_that_failed_though_stale_answers_stand_in(server: Server, rows: Rows) -> None:
     step = lookup(server, limits={"max_stale": 1e9})
     events, seen = rows(EVENT, (1, "EUR", None, None)), []

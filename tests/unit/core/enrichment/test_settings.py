@@ -36,7 +36,9 @@ WAITING = {"wait_for": "1h", "parked": "data/parked"}
 def config(folder: Path, steps: Any = None, **more: Any) -> EnrichConfig:
     whole = {**VALID, **({"enrich": steps} if steps else {}), **more}
     (folder / "job.yaml").write_text(yaml.safe_dump(whole, sort_keys=False))
-    return load(EnrichConfig, folder / "job.yaml", None, (), {"TOKEN": "s3cret-canary"}, folder).config
+    return load(
+        EnrichConfig, folder / "job.yaml", None, (), {"TOKEN": "s3cret-canary", "LINE": "s3cret-canary\n"}, folder
+    ).config
 
 
 def http(**more: Any) -> dict[str, Any]:
@@ -132,6 +134,11 @@ def test_a_secret_header_is_masked(tmp_path: Path) -> None:
         (http(schema="rate NUMBERS"), "enrich.x.lookup.http.schema", "line 1, column 6"),
         (http(headers={"a b": "${TOKEN}"}), "enrich.x.lookup.http.headers.a b", "the name of an HTTP header"),
         (http(headers={"Authorization": "literal"}), "enrich.x.lookup.http.headers.Authorization", "${"),
+        (
+            http(headers={"Authorization": "${LINE}"}),
+            "enrich.x.lookup.http.headers.Authorization",
+            "without a line feed",
+        ),
         (http(missing=[500]), "enrich.x.lookup.http.missing.0", "at most 499"),
     ],
 )
@@ -140,6 +147,7 @@ def test_a_wrong_step_is_told_what_would_be_right(tmp_path: Path, step: Any, pat
         config(tmp_path, {"x": step})
     told = {problem.path: problem.allowed for problem in failure.value.problems}
     assert path in told and hint in told[path], told
+    assert "s3cret-canary" not in str(failure.value)
 
 
 def test_steps_have_names_and_what_they_rely_on(tmp_path: Path) -> None:
