@@ -4,7 +4,7 @@ After each newer version of a history, and at the start, what the sink holds of 
 compared with what the history says now. Where a column of it differs, the step is done again, and those after it, and the row
 is appended once more with the next `_revision`: the first one has 0, the greatest one of a record holds. What was appended
 already says what the history says, so after a kill at whatever point nothing is written twice. A row that its steps would now
-reject stays as it is.
+reject stays as it is; one for which a later step has no answer is due again after a pause.
 """
 
 from __future__ import annotations
