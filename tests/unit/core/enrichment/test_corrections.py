@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from jobs.core.enrichment.chain import Correcting
-from jobs.core.enrichment.corrections import latest, outdated
+from jobs.core.enrichment.corrections import Corrections, _unanswered, latest, outdated
 from jobs.core.enrichment.history import Versions
 from jobs.core.enrichment.settings import Step
 from jobs.core.enrichment.steps import FromHistory
@@ -68,3 +71,29 @@ def test_rows_of_older_events_stay(rows: Rows) -> None:
     step = price(rows, ("p1", 10, 1))
     found = outdated(rows(ROW, row(0, "p1", 2, 99), row(1, "p1", 3, 99)), [step], at(3))
     assert_df_equality(found, rows(ROW, row(1, "p1", 3, 99)), ignore_nullable=True)
+
+
+def test_what_had_no_answer_is_due_again_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, whole, corrected = [DAY], [False, False, True], list[datetime]()
+
+    def correct(self: Corrections, at: datetime, versions: dict[str, str]) -> bool:
+        corrected.append(at)
+        return whole.pop(0)
+
+    monkeypatch.setattr(Corrections, "_correct", correct)
+    batch: Any = SimpleNamespace(clock=lambda: now[0], in_doubt=False)
+    chain: Any = SimpleNamespace(note=lambda: {"reference_version.price": "v1"})
+    sink: Any = SimpleNamespace(exists=lambda: True)
+    made = Corrections(batch, chain, sink, T.StructType(), timedelta(days=1))
+    for seconds in (0, 59, 60, 119, 120, 300):
+        now[0] = DAY + timedelta(seconds=seconds)
+        made.tick()
+    assert [(at - DAY).total_seconds() for at in corrected] == [0, 60, 120]
+
+
+def test_only_rows_that_a_service_did_not_answer_for_are_due_again(rows: Rows) -> None:
+    judged = [(1, None, None), (2, "NO_ANSWER", None), (3, "WAITING", "NO_ANSWER"), (4, "WAITING", "NO_REFERENCE")]
+    found = rows("id INT, _reason STRING, _instead STRING", *judged, (5, "NO_REFERENCE", None))
+    assert [row["id"] for row in found.filter(_unanswered(found)).orderBy("id").collect()] == [2, 3]
+    without = found.drop("_instead")
+    assert [row["id"] for row in without.filter(_unanswered(without)).collect()] == [2]

@@ -37,7 +37,12 @@ def config(folder: Path, steps: Any = None, **more: Any) -> EnrichConfig:
     whole = {**VALID, **({"enrich": steps} if steps else {}), **more}
     (folder / "job.yaml").write_text(yaml.safe_dump(whole, sort_keys=False))
     return load(
-        EnrichConfig, folder / "job.yaml", None, (), {"TOKEN": "s3cret-canary", "LINE": "s3cret-canary\n"}, folder
+        EnrichConfig,
+        folder / "job.yaml",
+        None,
+        (),
+        {"TOKEN": "s3cret-canary", "LINE": "s3cret-canary\nx", "END": "s3cret-canary "},
+        folder,
     ).config
 
 
@@ -138,6 +143,11 @@ def test_a_secret_header_is_masked(tmp_path: Path) -> None:
             http(headers={"Authorization": "${LINE}"}),
             "enrich.x.lookup.http.headers.Authorization",
             "without a line feed",
+        ),
+        (
+            http(headers={"Authorization": "${END}"}),
+            "enrich.x.lookup.http.headers.Authorization",
+            "a space at an end",
         ),
         (http(missing=[500]), "enrich.x.lookup.http.missing.0", "at most 499"),
     ],
