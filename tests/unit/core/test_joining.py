@@ -34,6 +34,7 @@ def test_every_event_is_there_once_and_null_keys_match_nothing(rows: Rows) -> No
     [
         (["id"], ["rate"], {"rate": "rate"}),
         (["id", "Rate"], ["rate"], {"rate": "ref_rate"}),
+        (["id", "rate"], ["Rate"], {"Rate": "ref_Rate"}),
         (["rate", "ref_rate"], ["rate"], {"rate": "ref_ref_rate"}),
         (["rate"], ["rate", "ref_rate"], {"rate": "ref_rate", "ref_rate": "ref_ref_rate"}),
     ],
