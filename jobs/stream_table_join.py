@@ -22,11 +22,11 @@ from pyspark.sql import functions as F
 from jobs.core import joining, runner, stream
 from jobs.core.clock import utc_now
 from jobs.core.config import Join, JoinConfig
-from jobs.core.joining import MATCHED
 from jobs.core.ledger import REFERENCE_VERSION
 from jobs.core.reasons import WAITING, Reason
 from jobs.core.reference import REFERENCE, ReferenceTable
 from jobs.core.running import Running
+from jobs.core.schema import MATCHED
 from jobs.core.watched import Watched
 
 

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from jobs.core import layers
 from jobs.core.enrichment.history import FEW, Versions, as_of
-from jobs.core.joining import MATCHED
+from jobs.core.schema import MATCHED
 from jobs.core.session import session
 from jobs.event_replay import Config  # any config that has no secrets
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from jobs.core import checks_sinks, overlaps, urls
 from jobs.core.allowed import Kind, looks_secret, wrong_option
 from jobs.core.problems import Finding
-from jobs.core.schema import Decimal, Field, Scalar, SchemaError, column_names, parse_ddl, parse_type
+from jobs.core.schema import Decimal, Field, Scalar, SchemaError, column_names, named_beside, parse_ddl, parse_type
 
 if TYPE_CHECKING:
     from jobs.core.config import (
@@ -233,9 +233,9 @@ def join_output(config: JoinConfig) -> Iterator[Finding]:
     if known is None or not named:
         return
     stream = column_names(known)
-    added = [f"ref_{name}" if name in stream else name for name in named if name not in config.join.on.values()]
+    added = named_beside([*stream, *OWN_COLUMNS], [name for name in named if name not in config.join.on.values()])
     for path, name in _named(config).items():
-        yield from _exists(path, name, [*stream, *added, *OWN_COLUMNS])
+        yield from _exists(path, name, [*stream, *added.values(), *OWN_COLUMNS])
 
 
 def _named(config: JobConfig) -> dict[tuple[str, ...], str]:

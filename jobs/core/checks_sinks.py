@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 EVENT_ID = "event_id"
 OURS = "patterns-"  # begins the names of headers of our own
 JSON = "json"
+WORK_MEM = 64 << 10, 2047 << 30  # what PostgreSQL takes
 
 
 def routes(given: KafkaSink) -> Iterator[Finding]:
@@ -59,6 +60,8 @@ def upsert(given: PostgresSink) -> Iterator[Finding]:
             yield Finding((key,), "only with mode: upsert")
     if len(set(given.key)) < len(given.key):
         yield Finding(("key",), "each column once")
+    if not WORK_MEM[0] <= given.work_mem <= WORK_MEM[1]:
+        yield Finding(("work_mem",), "64KiB to 2047GiB, as PostgreSQL has it")
 
 
 def retries(given: Retries) -> Iterator[Finding]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from jobs.core.errors import ConfigError, Problem
-
-MATCHED = "_matched"  # true where there is a row, else null
-JOINED = "_joined"  # the same of a record of another stream
+from jobs.core.schema import MATCHED, named_beside
 
 
 def matched(
@@ -31,18 +29,7 @@ def added(events: DataFrame, rows: DataFrame, on: Mapping[str, str]) -> dict[str
 
 def added_names(events: DataFrame, rows: DataFrame, on: Mapping[str, str]) -> dict[str, str]:
     """Row's column -> output name, the keys left out."""
-    return outputs(events.columns, [name for name in rows.columns if name not in on.values()])
-
-
-def outputs(known: Iterable[str], names: Iterable[str]) -> dict[str, str]:
-    """Of columns that come to events, which have those that are known: what each is called there. Case makes no difference."""
-    taken, found = {name.lower() for name in known}, dict[str, str]()
-    for name in names:
-        found[name] = name
-        while found[name].lower() in taken:
-            found[name] = f"ref_{found[name]}"
-        taken.add(found[name].lower())
-    return found
+    return named_beside(events.columns, [name for name in rows.columns if name not in on.values()])
 
 
 def hinted(rows: DataFrame, count: int, most: int) -> DataFrame:

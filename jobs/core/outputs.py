@@ -9,7 +9,7 @@ from pydantic import Field
 from jobs.core import checks, checks_sinks
 from jobs.core.connections import Findings, Settings
 from jobs.core.reasons import Reason
-from jobs.core.values import Column, Count, DataPath, Duration, Line, Name, Sql, TableName, Topic
+from jobs.core.values import Bytes, Column, Count, DataPath, Duration, Line, Name, Sql, TableName, Topic
 
 
 class DeltaSink(Settings):
@@ -37,6 +37,7 @@ class PostgresSink(Settings):
     key: list[Column] = Field(default_factory=list)  # upsert: the columns of a unique index
     version: Column | None = None  # upsert: a row with an older one never replaces a newer one
     delete: Deletes | None = None  # upsert
+    work_mem: Bytes = Bytes("256MiB")  # for sorting a staged batch, where the server's own setting is less
 
     def findings(self) -> Findings:
         return checks_sinks.upsert(self)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.core.lease import Lease
@@ -68,21 +68,22 @@ class Parking:
         self.pending.remember_oldest(waiting)
 
     def judge(self, outcome: DataFrame, now: datetime) -> DataFrame:
-        """Outcomes of what waits, tried again -> with the reason of what waits no longer, as the sink refuses it or its time is
-        up; what waits on is WAITING.
+        """Outcomes of what waits, tried again -> with the reason of what waits no longer, as its time is up.
+
+        A row with any other reason does not wait, as it would not have waited when it came.
         """
-        late = F.col("parked_at") <= F.lit(now - self._wait_for)
-        is_refused = F.col("_reason") == Reason.SINK_REJECTED.value
+        expires = (F.col("_reason") == WAITING) & (F.col("parked_at") <= F.lit(now - self._wait_for))
         waited = F.concat_ws(": ", F.lit("wait_for has passed"), "_detail")
-        given = [F.col(INSTEAD)] if INSTEAD in outcome.columns else []
-        own = F.when(F.col("_reason") != WAITING, F.col("_reason"))
-        expired = F.coalesce(*given, own, F.lit(Reason.NO_REFERENCE.value))
-        passes = F.col("_reason").isNull() | is_refused
-        told = {
-            "_reason": F.when(passes, F.col("_reason")).when(late, expired).otherwise(WAITING),
-            "_detail": F.when(passes | ~late, F.col("_detail")).otherwise(waited),
-        }
-        return outcome.withColumns(told)
+        told = {"_reason": expired(outcome), "_detail": waited}
+        return outcome.withColumns(
+            {name: F.when(expires, instead).otherwise(F.col(name)) for name, instead in told.items()}
+        )
+
+
+def expired(outcome: DataFrame) -> Column:
+    """The reason of rows that would wait, and may not any more."""
+    given = [F.col(INSTEAD)] if INSTEAD in outcome.columns else []
+    return F.coalesce(*given, F.lit(Reason.NO_REFERENCE.value))
 
 
 def _parked(rows: DataFrame) -> DataFrame:

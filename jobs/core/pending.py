@@ -4,13 +4,14 @@ BEGAN   _topic, _partition, _offset, more columns, _write, <began>_at
 OVER    _topic, _partition, _offset, _write, <over>_at, _seq
 `_write` tells the writes that a record began by apart: what is over of one write goes on by a later one. `_seq` is the number
 of the ledger's record that says why it is over; null where that needs no record.
-Only what began since the oldest that is still pending is read, so looking costs no more as the logs grow.
+Only what began since the oldest that is still pending is read, so looking costs no more as the logs grow. Where a clock went
+back, times are held up for that: nothing begins before the oldest that is pending, or is over before it began.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from uuid import uuid4
 
 from pyspark.sql import DataFrame, SparkSession
@@ -43,14 +44,14 @@ class Pending:
 
     def begin(self, rows: DataFrame, mark: Mark, now: datetime) -> str:
         """Adds rows with coordinates; the name of this write."""
-        write = uuid4().hex
-        self._began.append(rows.withColumns({WRITE: F.lit(write), self._began_at: F.lit(now)}), mark)
+        write, at = uuid4().hex, max(now, self._oldest or now)
+        self._began.append(rows.withColumns({WRITE: F.lit(write), self._began_at: F.lit(at)}), mark)
         return write
 
     def end(self, rows: DataFrame, mark: Mark, now: datetime, seq: int | None = None) -> None:
-        """Rows with the identity's columns are over; to say so twice changes nothing."""
-        over = {self._over_at: F.lit(now), SEQ: F.lit(seq).cast("bigint")}
-        self._over.append(rows.select(*IDENTITY).withColumns(over), mark)
+        """Rows with the identity's columns, and since when they are pending, are over; to say so twice changes nothing."""
+        at = F.greatest(F.lit(now), self._began_at).alias(self._over_at)
+        self._over.append(rows.select(*IDENTITY, at, F.lit(seq).cast("bigint").alias(SEQ)), mark)
 
     def reopen(self, after: int, mark: Mark) -> None:
         """What ended with a record that was never written, as its number is later than `after`, is pending again."""
@@ -79,8 +80,9 @@ class Pending:
         return began.join(known, IDENTITY, "left_anti")
 
     def remember_oldest(self, pending: DataFrame) -> None:
-        oldest = pending.agg(F.min(self._began_at)).first()
-        self._oldest = oldest[0] if oldest else None
+        """That this was all that is pending; nothing, and the last one that was stays the oldest."""
+        found = pending.agg(F.min(self._began_at)).first()
+        self._oldest = found[0].astimezone(timezone.utc) if found and found[0] else self._oldest
 
     def _lost(self, open_: DataFrame) -> DataFrame:
         """BEGAN of what ended, once a record, by a new write and since when it began; less what is pending already."""

@@ -25,7 +25,8 @@ from jobs.core.config import JobConfig
 from jobs.core.dead_letters import ATTEMPT
 from jobs.core.doubt import positions
 from jobs.core.files import Folder
-from jobs.core.reasons import WAITING, Reason
+from jobs.core.parking import expired
+from jobs.core.reasons import WAITING
 from jobs.core.sinks import Mark, Sink
 from jobs.core.sources import COORDINATES
 
@@ -55,7 +56,7 @@ class Again:
             return outcome.withColumn(ATTEMPT, F.lit(1))
         known = outcome.join(self.taken, COORDINATES, "left").withColumn(ATTEMPT, F.coalesce(ATTEMPT, F.lit(1)))
         waits = (F.col(ATTEMPT) > 1) & (F.col("_reason") == WAITING)
-        return known.withColumn("_reason", F.when(waits, Reason.NO_REFERENCE.value).otherwise(F.col("_reason")))
+        return known.withColumn("_reason", F.when(waits, expired(known)).otherwise(F.col("_reason")))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from functools import reduce
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.observation import Observation
 
 from jobs.core import behind, classify, dead_letters, poison
 from jobs.core.batch import MicroBatch
@@ -108,9 +109,12 @@ class Release:
             written, lost = hits.count(), sum(reasons.values())
             done = already.count() + written
             if done or lost:
-                over = [rows.select(*IDENTITY) for rows in (already, hits, dead)]
+                over = [rows.select(*IDENTITY, "parked_at") for rows in (already, hits, dead)]
                 self._parking.settle(reduce(DataFrame.unionByName, over), mark, now, ledger.next)
-                self._write(hits if written else None, dead if lost else None, mark)
+                if written:
+                    self._write(hits, written, mark)
+                if lost:
+                    self._give_up(dead, mark)
                 if self._batch.order:
                     self._batch.order.given_up(outcome.select(*COORDINATES), dead, mark, now)
                 counts = Counts(0, done, 0, lost, -(done + lost))
@@ -137,16 +141,20 @@ class Release:
         )
         return outcome.join(waiting.select(*IDENTITY, "parked_at"), COORDINATES)
 
-    def _write(self, hits: DataFrame | None, dead: DataFrame | None, mark: Mark) -> None:
-        outlets, phase = self._batch.outlets, self._batch.phase
-        if hits is not None:
-            with phase("write"):
-                lined_up = self._batch.order.lined_up(hits) if self._batch.order else hits
-                outlets.good.append(_hits(lined_up), mark)
-        if dead is not None and outlets.dead:
+    def _write(self, hits: DataFrame, count: int, mark: Mark) -> None:
+        """They may have been made anew, with a machine that is lost, and from answers that came later."""
+        seen, batch = Observation(), self._batch
+        counted = hits.observe(seen, F.count(F.lit(1)).alias("rows"))
+        with batch.phase("write"):
+            batch.outlets.good.append(_hits(batch.order.lined_up(counted) if batch.order else counted), mark)
+        if seen.get["rows"] != count:
+            raise RuntimeError(f"a release does not add up: {seen.get['rows']} rows were written, {count} were settled")
+
+    def _give_up(self, dead: DataFrame, mark: Mark) -> None:
+        if self._batch.outlets.dead:
             letters = dead_letters.letters(dead, self._batch.job)
-            with phase("dead_letters"):
-                dead_letters.send(outlets.dead, letters, mark)
+            with self._batch.phase("dead_letters"):
+                dead_letters.send(self._batch.outlets.dead, letters, mark)
 
     def _mark(self) -> Mark:
         last = self._batch.ledger.last_batch

@@ -11,10 +11,13 @@ ours (coordinates, versions), and so refused at the top level.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import NamedTuple
 
+MATCHED = "_matched"  # true where an event has a row of a table, else null
+JOINED = "_joined"  # the same of a record of another stream
 SCALARS = (
     *("BOOLEAN", "TINYINT", "SMALLINT", "INT", "BIGINT", "FLOAT", "DOUBLE"),
     *("STRING", "BINARY", "DATE", "TIMESTAMP"),
@@ -105,6 +108,17 @@ def parse_type(text: str) -> Type:
 
 def column_names(fields: tuple[Field, ...]) -> list[str]:
     return [field.name for field in fields]
+
+
+def named_beside(known: Iterable[str], names: Iterable[str]) -> dict[str, str]:
+    """Of columns that come to events, which have those that are known: what each is called there. Case makes no difference."""
+    taken, found = {name.lower() for name in (*known, MATCHED, JOINED)}, dict[str, str]()
+    for name in names:
+        found[name] = name
+        while found[name].lower() in taken:
+            found[name] = f"ref_{found[name]}"
+        taken.add(found[name].lower())
+    return found
 
 
 class _Parser:

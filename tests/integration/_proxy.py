@@ -17,6 +17,8 @@ class Proxy:
         self._open: list[socket.socket] = []
         self._whole = threading.Event()
         self._whole.set()
+        self._flows = threading.Event()
+        self._flows.set()
         self._trap: Callable[[bytes], bool] = lambda sent: False
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -28,11 +30,19 @@ class Proxy:
     def mend(self) -> None:
         self._whole.set()
 
+    def hold(self) -> None:
+        """What is sent from now on arrives once it is let `flow`: a server, or a network, that stands still."""
+        self._flows.clear()
+
+    def flow(self) -> None:
+        self._flows.set()
+
     def lose_the_answer_to(self, trap: Callable[[bytes], bool]) -> None:
         """Once: what was sent when `trap` became true reaches the server, its answer never reaches the client."""
         self._trap = trap
 
     def close(self) -> None:
+        self.flow()
         self.cut()
         self._listener.close()
 
@@ -54,6 +64,7 @@ class Proxy:
     def _send(self, client: socket.socket, server: socket.socket, lost: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while sent := client.recv(1 << 16):
+                self._flows.wait()
                 if self._trap(sent):
                     self._trap = lambda sent: False
                     lost.set()

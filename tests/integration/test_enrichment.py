@@ -272,6 +272,39 @@ def test_a_row_is_written_again_once_after_a_version_that_came_late(
     assert_df_equality(shown, expected_again, ignore_row_order=True, ignore_nullable=True)
 
 
+@pytest.mark.parametrize("on_failure", ["keep", "dead_letter", "wait"])
+def test_a_row_is_not_written_again_without_an_answer_that_it_had(
+    case: Case, rows: Rows, table: Any, database: Any, on_failure: str
+) -> None:
+    held = table("customer_id text, name text, since timestamptz", [("c1", "Ann", "2026-01-01")])
+    waits = {"waiting": {"wait_for": "1h", "parked": str(case.path / "parked")}}
+    made = case.job(
+        customer={"lookup": None, "as_of": {**names_of(held), "on_late": "re_emit"}},
+        lookup={"on_failure": on_failure, "cache": {"ttl": "1ms"}},
+        source={**case.dated(), "schema": DATED},
+        corrections={"within": "3650d"},
+        **(waits if on_failure == "wait" else {}),
+    )
+    case.order_at(("c1", "05T00:00:00"))
+    assert made.run().holds
+    database.cursor().execute(f"INSERT INTO {held} VALUES ('c1', 'Ann Lee', '2026-01-04')")
+    case.rates.replies(lambda handler, _: handler.say(503))
+    assert made.run().holds
+    first = (0, "Ann", D("1"), "fresh", 0)
+    schema = "_offset BIGINT, name STRING, rate DECIMAL(9,4), state STRING, _revision INT"
+
+    def expect(*expected: tuple[Any, ...]) -> None:
+        found = case.spark.read.format("delta").load(str(case.path / "sink"))
+        shown = found.selectExpr("_offset", "name", "rate", "_enrichment['rate'] AS state", "_revision")
+        assert_df_equality(shown, rows(schema, *expected), ignore_row_order=True, ignore_nullable=True)
+
+    expect(first)
+    case.rates.replies(lambda handler, _: handler.say(200, b'{"data": {"rate": 4}}'))
+    report = made.run()
+    assert report.holds and report.counts == Counts(1, 1), report
+    expect(first, (0, "Ann Lee", D("4"), "fresh", 1))
+
+
 def test_what_a_service_refuses_ends_the_job_in_one_sentence(case: Case) -> None:
     case.rates.replies(lambda handler, _: handler.say(403))
     case.order(("o1", "c1", "EUR", 10))

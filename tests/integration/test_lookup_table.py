@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Any
 
 import pytest
+from _proxy import Proxy
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -137,6 +139,25 @@ def test_what_is_not_there_is_said_at_the_start(
 ) -> None:
     with pytest.raises(DependencyMissing, match=why):
         postgres_table(Database(postgres), name or table("id int, v int", []), ["id"], columns)
+
+
+def test_a_server_that_stands_still_is_not_waited_for(table: Any, stack: Any, postgres: Postgres) -> None:
+    """Neither in a call nor to connect, though what is sent arrives at its machine."""
+    name = table("id int, v int", [(1, 2)])
+    place = stack.dsn()
+    with closing(Proxy(place["port"])) as wire:
+        url = f"jdbc:postgresql://127.0.0.1:{wire.port}/{place['dbname']}"
+        caller = postgres_table(Database(postgres.model_copy(update={"url": url})), name, ["id"], ["v"], timeout_s=0.3)
+        with caller.open() as ask:
+            assert ask(['{"id": 1}']) == {'{"id": 1}': b'{"v" : 2}'}
+            wire.hold()
+            with pytest.raises(TimeoutError, match="no answer within 0.3 s"):
+                ask(['{"id": 1}'])
+        with pytest.raises(TimeoutError, match="no answer within 0.3 s"), caller.open():
+            pass
+        wire.flow()
+        with caller.open() as ask:
+            assert ask(['{"id": 1}']) == {'{"id": 1}': b'{"v" : 2}'}
 
 
 def test_a_failure_carries_its_code(table: Any, database: Any, postgres: Postgres) -> None:

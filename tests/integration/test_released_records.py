@@ -133,6 +133,32 @@ def test_a_release_that_is_cut_short_is_done_again_by_the_next_start(
     assert case.made.run() == last
 
 
+@pytest.mark.parametrize("sink", ["append", "kafka"])
+def test_what_is_made_anew_between_its_count_and_its_write_has_to_be_the_same(
+    released: Any, sink: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with an executor that is lost: c3 is known by then."""
+    case = released(sink)
+    case.order(("o1", "c1"), ("o2", "c2"), ("o3", "c3"))
+    first = case.made.run()
+    case.knows("c2", 2)
+    settle = Parking.settle
+
+    def losing(*given: Any) -> None:
+        settle(*given)
+        case.made.spark.catalog.clearCache()
+        case.knows("c3", 3)
+
+    with monkeypatch.context() as within:
+        within.setattr(Parking, "settle", losing)
+        with pytest.raises(RuntimeError, match="a release does not add up: 2 rows were written, 1 were settled"):
+            case.made.run()
+    assert case.made.audit().counts == first.counts
+    last = case.made.run()
+    assert last.holds and last.counts == Counts(3, 3), last
+    case.expect(("o1", "c1", "1"), ("o2", "c2", "2"), ("o3", "c3", "3"))
+
+
 def test_a_failure_that_passes_is_tried_again_at_once(released: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     case = released("append")
     case.order(("o1", "c1"), ("o2", "c2"))

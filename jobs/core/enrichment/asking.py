@@ -44,6 +44,7 @@ from jobs.core.retry import Retrier, is_transient
 from jobs.core.workers import in_worker
 
 LOOKUP, STATE, DETAIL, AGE, CALLS, CALLS_MS = "_lookup", "_state", "_said", "_age_ms", "_calls", "_calls_ms"
+HELD_BYTES = 64 << 20  # of answers that a task has in hand
 FOLDER = "patterns-lookups"  # in the application's own folder on each machine
 Batches = Iterator[pa.RecordBatch]
 
@@ -126,26 +127,38 @@ class Asking:
             cache = opened.enter_context(Cache(self._file(), self.limits.keys))
             calls = opened.enter_context(Calls(self))
             for batch in batches:
-                keys = batch.column(LOOKUP).to_pylist()
-                yield self.shown(keys, self.answers(keys, cache, calls), calls.counted())
+                for found in self.answers(batch.column(LOOKUP).to_pylist(), cache, calls):
+                    yield self.shown(found, calls.counted())
 
-    def answers(self, keys: list[str], cache: Cache, calls: Calls) -> dict[str, Answer]:
-        """An answer to each key."""
-        kept = cache.read(keys, self.now)
-        found = {key: self._served(one) for key, one in kept.items() if self.limits.serves(one, self.now)}
-        given, failed = calls.made([key for key in keys if key not in found])
+    def answers(self, keys: list[str], cache: Cache, calls: Calls) -> Iterator[dict[str, Answer]]:
+        """An answer to each key, so many at a time that those of HELD_BYTES are held, or those to calls made at once."""
+        limits = self.limits
+        most = max(limits.batch * limits.concurrency, HELD_BYTES // self.answer.max_record_bytes)
+        while keys:
+            known = cache.read(keys, self.now, HELD_BYTES)
+            keys = [key for key in keys if key not in known]
+            kept = {key: one for key, one in known.items() if one}
+            served = {key: self._served(one) for key, one in kept.items() if limits.serves(one, self.now)}
+            if served:
+                yield served
+            for lacking in _chunks([key for key in known if key not in served], most):
+                yield self._asked(lacking, kept, cache, calls)
+
+    def _asked(self, keys: list[str], kept: Mapping[str, Kept], cache: Cache, calls: Calls) -> dict[str, Answer]:
+        """Those that the cache does not serve."""
+        given, failed = calls.made(keys)
         asked = {key: value for key, value in given.items() if not isinstance(value, NoAnswer)}
         unfit = {key: value.why for key, value in given.items() if isinstance(value, NoAnswer)} | self._unfit(asked)
         asked = {key: value for key, value in asked.items() if key not in unfit}
         cache.write(asked, self.now)
-        found |= {key: Answer(value, "missed" if value is None else "fresh", 0.0) for key, value in asked.items()}
+        found = {key: Answer(value, "missed" if value is None else "fresh", 0.0) for key, value in asked.items()}
         for state, whys in (("failed", failed), ("unfit", unfit)):
             found |= {key: self._without(kept.get(key), state, why) for key, why in whys.items()}
         return found
 
-    def shown(self, keys: list[str], found: Mapping[str, Answer], made: Made = NONE_MADE) -> pa.RecordBatch:
+    def shown(self, found: Mapping[str, Answer], made: Made = NONE_MADE) -> pa.RecordBatch:
         """ANSWERS; the first row has the calls."""
-        answers = [found[key] for key in keys]
+        keys, answers = list(found), list(found.values())
         there = [number for number, answer in enumerate(answers) if answer.value is not None]
         read = format_decoder(self.answer)(pa.array([answers[number].value for number in there], pa.binary()))
         at = dict(zip(there, read.places or range(len(there))))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ ANSWERS = """
     CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value BLOB, asked_at REAL NOT NULL, used_at REAL NOT NULL)
     WITHOUT ROWID
 """
-READ = "SELECT key, value, asked_at FROM answers WHERE key IN (SELECT value FROM json_each(?))"
+READ = "SELECT k.key, a.value, a.asked_at FROM json_each(?) k LEFT JOIN answers a ON a.key = k.value"
 USED = "UPDATE answers SET used_at = ? WHERE key IN (SELECT value FROM json_each(?))"
 WRITE = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)"
 EVICT = """
@@ -42,8 +42,8 @@ class Cache:
     """The answers of one part of the keys."""
 
     def __init__(self, file: Path, most: int) -> None:
-        """It keeps at most so many, those that were used last."""
-        self._file, self._most = file, most
+        """It keeps at most so many when it is closed, those that were used last."""
+        self._file, self._most, self._has_grown = file, most, False
         self._open: sqlite3.Connection | None = None
 
     def __enter__(self) -> Cache:
@@ -53,30 +53,40 @@ class Cache:
     def __exit__(
         self, kind: type[BaseException] | None, failure: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._has_grown:
+            self._with(self._evict, None)
         if self._open:
             self._open.close()
 
-    def read(self, keys: Iterable[str], now: float) -> dict[str, Kept]:
-        """What is known of these keys, however old."""
-        listed = json.dumps(list(keys))
+    def read(self, keys: Sequence[str], now: float, most_bytes: int) -> dict[str, Kept | None]:
+        """What is known of these keys, however old; of the first of them where answers are longer than that in all."""
 
-        def ask(database: sqlite3.Connection) -> dict[str, Kept]:
-            with database:
-                found = {key: Kept(value, asked_at) for key, value, asked_at in database.execute(READ, (listed,))}
-                database.execute(USED, (now, json.dumps(list(found))))
+        def ask(database: sqlite3.Connection) -> dict[str, Kept | None]:
+            found, held = dict[str, Kept | None](), 0
+            with database, closing(database.execute(READ, (json.dumps(keys),))) as rows:
+                for number, value, asked_at in rows:
+                    found[keys[number]] = None if asked_at is None else Kept(value, asked_at)
+                    held += len(value or b"")
+                    if held >= most_bytes:
+                        break
+                database.execute(USED, (now, json.dumps([key for key, kept in found.items() if kept])))
             return found
 
-        return self._with(ask, {})
+        return self._with(ask, dict.fromkeys(keys))
 
     def write(self, answers: Mapping[str, bytes | None], now: float) -> None:
-        """Keeps them, and forgets those that were not used for longest."""
+        """Keeps them."""
 
         def put(database: sqlite3.Connection) -> None:
             with database:
                 database.executemany(WRITE, [(key, value, now, now) for key, value in answers.items()])
-                database.execute(EVICT, (self._most,))
 
         self._with(put, None)
+        self._has_grown = True
+
+    def _evict(self, database: sqlite3.Connection) -> None:
+        with database:
+            database.execute(EVICT, (self._most,))
 
     def _with(self, step: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
         database = self._open

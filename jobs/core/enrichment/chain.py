@@ -36,7 +36,7 @@ ENRICHMENT = (
 
 
 class Correcting(NamedTuple):
-    """A step whose history may be corrected, and the columns that it adds."""
+    """A step whose history may be corrected, for more events than one batch has, and the columns that it adds."""
 
     step: FromHistory
     names: list[str]
@@ -71,6 +71,11 @@ class Chain:
     def looks_ahead(self) -> bool:
         """Whether it reads its events before it gives any, as a lookup does for its keys."""
         return any(step.looks_ahead for step in self._steps)
+
+    @property
+    def in_trouble(self) -> list[str]:
+        """Lookups of which a call failed for the events that were enriched last."""
+        return [step.name for step in self._steps if isinstance(step, FromLookup) and step.in_trouble]
 
     def __call__(self, events: DataFrame) -> DataFrame:
         done = self.enriched(events)
@@ -111,7 +116,10 @@ class Chain:
     def correcting(self, columns: Sequence[Sequence[str]]) -> list[Correcting]:
         """The steps that correct; `columns` are as the method of this name gives them."""
         return [
-            Correcting(step, [name for name in columns[number + 1] if name not in (*columns[number], INSTEAD)])
+            Correcting(
+                replace(step, many=False),
+                [name for name in columns[number + 1] if name not in (*columns[number], INSTEAD)],
+            )
             for number, step in self._correcting
         ]
 
@@ -145,7 +153,7 @@ def _asking(spark: SparkSession, config: EnrichConfig, name: str, lookup: Lookup
 def _postgres(spark: SparkSession, config: EnrichConfig, asked: PostgresTable) -> tuple[Caller, DecodeSettings]:
     assert config.postgres, "a lookup in PostgreSQL comes with a database"
     database, name = Database(config.postgres), str(asked.table)
-    caller = postgres_table(database, name, asked.keys, asked.columns)
+    caller = postgres_table(database, name, asked.keys, asked.columns, asked.timeout.seconds_total)
     table = spark.read.format("jdbc").options(**database.jdbc).option("dbtable", quoted(name)).load()
     return caller, _answers(_struct(nullable(table.select(*asked.columns).schema)))
 

@@ -4,7 +4,7 @@ After each newer version of a history, and at the start, what the sink holds of 
 compared with what the history says now. Where a column of it differs, the step is done again, and those after it, and the row
 is appended once more with the next `_revision`: the first one has 0, the greatest one of a record holds. What was appended
 already says what the history says, so after a kill at whatever point nothing is written twice. A row that its steps would now
-reject stays as it is; one for which a later step has no answer is due again after a pause.
+reject stays as it is; one for which a later step has no answer now, or only an older one, is due again after a pause.
 """
 
 from __future__ import annotations
@@ -91,6 +91,9 @@ class Corrections:
         nothing = {name: F.lit(None).cast("string") for name in classify.REJECTION}
         events = affected.select(*own, F.col(ENRICHMENT).alias(TOLD), F.col(REVISION).alias(LAST)).withColumns(nothing)
         done = self.chain.enriched(events, first)
+        lost = reduce(or_, (_lost(step) for step in self.chain.in_trouble), F.lit(False))
+        reason = F.when(lost & F.col("_reason").isNull(), Reason.NO_ANSWER.value).otherwise(F.col("_reason"))
+        done = done.withColumn("_reason", reason)
         kept = F.map_filter(TOLD, lambda step, _: ~F.array_contains(F.map_keys(ENRICHMENT), step))
         return done.withColumns({ENRICHMENT: F.map_concat(kept, ENRICHMENT), REVISION: F.col(LAST) + 1}).drop(
             TOLD, LAST
@@ -116,7 +119,7 @@ def corrections(
 def latest(rows: DataFrame) -> DataFrame:
     """Of each record the row with the greatest revision; costs little while few have more than one."""
     revised = rows.filter(F.col(REVISION) > 0).groupBy(*COORDINATES).agg(F.max(REVISION).alias(LAST))
-    joined = rows.join(F.broadcast(revised), COORDINATES, "left")
+    joined = rows.join(revised, COORDINATES, "left")
     return joined.filter(F.col(REVISION) == F.coalesce(LAST, F.lit(0))).select(*rows.columns)
 
 
@@ -132,6 +135,12 @@ def outdated(rows: DataFrame, steps: Sequence[Correcting], since: datetime) -> D
         judged = one.step(found.drop(*one.names).withColumns(unjudged))  # with its defaults, as the row was
         found = judged.withColumn(flags[-1], ~F.equal_null(now, then)).drop(STATE)
     return found.filter(reduce(or_, map(F.col, flags))).select(f"{ROW}.*")
+
+
+def _lost(step: str) -> Column:
+    """Of a row that is done again, whether a lookup that is in trouble has less for it than it had."""
+    before, now = (F.coalesce(F.col(states)[step], F.lit("missed")) for states in (TOLD, ENRICHMENT))
+    return before.isin("fresh", "cached", "stale") & ~now.isin("fresh", "cached")
 
 
 def _unanswered(rows: DataFrame) -> Column:

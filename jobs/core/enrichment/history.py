@@ -21,8 +21,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DateType, TimestampNTZType, TimestampType
 
 from jobs.core import joining
-from jobs.core.joining import MATCHED
 from jobs.core.reference_rows import Profile
+from jobs.core.schema import MATCHED
 
 FROM, TO, SEQUENCE, HOLDS, WRONG = "_from", "_to", "_sequence", "_holds", "_wrong"
 OURS = [FROM, TO, SEQUENCE, HOLDS, WRONG]

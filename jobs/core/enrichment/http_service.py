@@ -5,10 +5,10 @@
     POST  the body is {"keys": [{column: value}, ...]}; the answers are a list of objects in the body, at the dotted path
           `answers` if it is given, each with the columns of its key; a key without one has none
 
-What may pass is tried again: no connection, a time-out, 408, 425, 429 and 5xx. To the one key of a GET, 400, 414, 422 and 431
-are no answer. Any other status, a redirect too, ends the job: it would be the same for every key. A body that is compressed, or
-longer than `max_bytes`, is no answer. `timeout` holds for the connection, for each wait for more of an answer, and for a body
-as a whole, however slowly its bytes come.
+What may pass is tried again: no connection, a time-out, 408, 425, 429 and 5xx. To a call for one key, 400, 413, 414, 422 and
+431 are no answer; a call for more is made again by halves, until they are. Any other status, a redirect too, ends the job: it
+would be the same for every key. A body that is compressed, or longer than `max_bytes`, is no answer. `timeout` holds for the
+connection, for each wait for more of an answer, and for a body as a whole, however slowly its bytes come.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from jobs.core.enrichment.asking import Ask, Given, NoAnswer
 
 MAY_PASS = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 DOTS = {".": "%2E", "..": "%2E%2E"}
-OF_ONE_KEY = {  # where a call has only one
+OF_KEYS = {  # as the keys of a call are, or how many
     HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.REQUEST_URI_TOO_LONG,
     HTTPStatus.UNPROCESSABLE_ENTITY,
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -124,9 +125,24 @@ class _Calls:
     pace: Pace
 
     def get(self, keys: list[str]) -> Given:
-        return {key: self._one(key) for key in keys}
+        return {key: self._taken(self._one, [key])[key] for key in keys}
 
     def post(self, keys: list[str]) -> Given:
+        return self._taken(self._many, keys)
+
+    def _taken(self, call: Callable[[list[str]], Given], keys: list[str]) -> Given:
+        """What the service says to keys; those that it does not take are found by halves."""
+        try:
+            return call(keys)
+        except ServiceRefused as refused:
+            if refused.status not in OF_KEYS:
+                raise
+            if len(keys) == 1:
+                return {keys[0]: NoAnswer(str(refused))}
+        half = len(keys) // 2
+        return {**self._taken(call, keys[:half]), **self._taken(call, keys[half:])}
+
+    def _many(self, keys: list[str]) -> Given:
         """Keys are JSON objects already."""
         body = self._sent("POST", self.service.url, content=f'{{"keys": [{",".join(keys)}]}}'.encode())
         if body is None or isinstance(body, NoAnswer):
@@ -137,19 +153,16 @@ class _Calls:
             return dict.fromkeys(keys, NoAnswer(f"no list of answers: {type(failure).__name__}"))
         return self._matched(keys, objects)
 
-    def _one(self, key: str) -> bytes | NoAnswer | None:
+    def _one(self, keys: list[str]) -> Given:
+        (key,) = keys
         named = {name: _text(value) for name, value in json.loads(key).items()}
         if any(value in ("", *DOTS) for value in named.values()):
-            return NO_PLACE
+            return {key: NO_PLACE}
         places = {name: quote(value, safe="") for name, value in named.items()}
         try:
-            return self._sent("GET", self.service.url.format(**places))
+            return {key: self._sent("GET", self.service.url.format(**places))}
         except httpx.InvalidURL:
-            return TOO_LONG
-        except ServiceRefused as refused:
-            if refused.status not in OF_ONE_KEY:
-                raise
-            return NoAnswer(str(refused))
+            return {key: TOO_LONG}
 
     def _matched(self, keys: list[str], objects: Objects) -> Given:
         """Each key with the one object that has its values."""

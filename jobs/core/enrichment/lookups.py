@@ -21,6 +21,7 @@ from jobs.core.enrichment.settings import Step
 from jobs.core.errors import BreakerOpen, LookupFailed
 from jobs.core.failures import Away, words
 from jobs.core.retry import is_transient
+from jobs.core.schema import named_beside
 from jobs.core.watched import STATES, LookupStatus
 
 BROADCAST_MAX_ROWS = 1_000_000  # answers, as of a reference table
@@ -74,6 +75,11 @@ class FromLookup:
         tally = self._tally
         return LookupStatus(self.breaker.state, tally.keys, tally.calls, tally.calls_ms / 1_000, tally.age_ms / 1_000)
 
+    @property
+    def in_trouble(self) -> bool:
+        """Whether a call for the batch in hand failed."""
+        return self._answers is not None and self._answers.trouble is not None
+
     def prepare(self, now: datetime) -> None:
         if self._answers is not None:
             self._answers.rows.unpersist()
@@ -88,7 +94,7 @@ class FromLookup:
         keyed = events.withColumn(LOOKUP, lookup_key(events, self.step))
         if self._answers is None:
             self._answers = self._asked(keyed)
-        names = joining.outputs(events.columns, self.columns)
+        names = named_beside(events.columns, self.columns)
         rows = self._answers.rows.select(
             LOOKUP, STATE, DETAIL, AGE, *(F.col(name).alias(out) for name, out in names.items())
         )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import select
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import psycopg2
 from psycopg2 import sql
+from psycopg2.extensions import POLL_OK, POLL_READ
+from psycopg2.extensions import connection as Connection
 
 from jobs.core.enrichment.asking import Ask, Given, NoAnswer
 from jobs.core.errors import DependencyMissing
@@ -28,19 +32,25 @@ TWO_ROWS = NoAnswer("the table has more than one row for the key")
 
 @dataclass(frozen=True)
 class PostgresTable:
-    """Keys -> rows of one table; `statement` takes the keys as one JSON array."""
+    """Keys -> rows of one table; `statement` takes the keys as one JSON array.
+
+    A server that stands still does not say so, and libpq would wait for it: so the connection is polled, within `timeout_s`.
+    """
 
     name: str
     connect: Arguments = field(repr=False)
     statement: str
+    timeout_s: float  # to connect, and of each statement
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Ask]:
         with carried():
-            connection = psycopg2.connect(**self.connect)
-        with contextlib.closing(connection), connection.cursor() as cursor:
-            connection.autocommit = True
-            yield lambda keys: self._asked(cursor, keys)
+            connection = psycopg2.connect(**self.connect, async_=True)
+        with contextlib.closing(connection):
+            with carried():
+                self._await(connection)
+            with connection.cursor() as cursor:
+                yield lambda keys: self._asked(cursor, keys)
 
     def _asked(self, cursor: Cursor, keys: Sequence[str]) -> Given:
         with carried():
@@ -61,14 +71,26 @@ class PostgresTable:
         asked = ", ".join(f'{{"_nth": {number}, {key[1:]}' for number, key in enumerate(keys))
         found: dict[str, bytes | NoAnswer | None] = dict.fromkeys(keys)
         cursor.execute(self.statement, (f"[{asked}]",))
+        self._await(cursor.connection)
         rows = cursor.fetchall()
         for number, row in rows:
             key = keys[number]
             found[key] = row.encode() if found[key] is None else TWO_ROWS
         return found
 
+    def _await(self, connection: Connection) -> None:
+        """Until what was begun is done. Raises TimeoutError."""
+        ends = time.monotonic() + self.timeout_s
+        while (state := connection.poll()) != POLL_OK:
+            poller = select.poll()
+            poller.register(connection.fileno(), select.POLLIN if state == POLL_READ else select.POLLOUT)
+            if not poller.poll(max(0.0, ends - time.monotonic()) * 1_000):
+                raise TimeoutError(f"no answer within {self.timeout_s:g} s")
 
-def postgres_table(database: Database, table: str, key: Sequence[str], columns: Sequence[str]) -> PostgresTable:
+
+def postgres_table(
+    database: Database, table: str, key: Sequence[str], columns: Sequence[str], timeout_s: float = 5.0
+) -> PostgresTable:
     """Of a table that is there. Raises DependencyMissing for one that is not, or lacks a column."""
     try:
         with database.transaction() as cursor:
@@ -78,7 +100,8 @@ def postgres_table(database: Database, table: str, key: Sequence[str], columns: 
             if not types or missing:
                 why = f"it has no column {missing[0]}" if types else "the database has no such table"
                 raise DependencyMissing(f"table {table} at", database.address, why)
-            return PostgresTable(table, database.arguments, _statement(table, key, columns, types).as_string(cursor))
+            statement = _statement(table, key, columns, types).as_string(cursor)
+            return PostgresTable(table, database.arguments, statement, timeout_s)
     except psycopg2.Error as failure:
         raise DependencyMissing(f"table {table} at", database.address, words(failure)) from None
 

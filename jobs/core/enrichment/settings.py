@@ -74,6 +74,7 @@ class PostgresTable(Keyed):
 
     table: TableName
     columns: list[Column] = Field(min_length=1)
+    timeout: Duration = Duration("5s")  # to connect, and of each call
 
 
 class HttpService(Keyed):

@@ -27,9 +27,9 @@ from jobs.core.enrichment.asking import DETAIL, STATE
 from jobs.core.enrichment.outcomes import judged, nothing
 from jobs.core.enrichment.settings import Step
 from jobs.core.errors import ConfigError, Problem
-from jobs.core.joining import JOINED, MATCHED
 from jobs.core.ledger import REFERENCE_VERSION
 from jobs.core.reference import VERSION, ReferenceTable
+from jobs.core.schema import JOINED, MATCHED
 
 
 class Enriching(Protocol):

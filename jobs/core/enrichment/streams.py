@@ -28,7 +28,7 @@ from jobs.core import classify, joining, sources, told
 from jobs.core.classify import TECHNICAL
 from jobs.core.config import Source
 from jobs.core.enrichment.settings import EnrichConfig, Other, Step
-from jobs.core.joining import JOINED
+from jobs.core.schema import JOINED, named_beside
 from jobs.core.sources import COORDINATES
 from jobs.core.told import Told
 
@@ -123,7 +123,7 @@ def joined(events: DataFrame, others: DataFrame, step: Step, other: Other) -> Da
 
 def outputs(events: Iterable[str], others: Iterable[str], other: Other) -> dict[str, str]:
     """Of the columns that an event gets from the other stream: what each is called there."""
-    return joining.outputs(events, other.columns or [name for name in others if name not in other.keys])
+    return named_beside(events, other.columns or [name for name in others if name not in other.keys])
 
 
 def cast_of(step: Step, name: str) -> dict[str, str]:

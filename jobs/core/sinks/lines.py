@@ -18,19 +18,35 @@ ZONED = "yyyy-MM-dd HH:mm:ss.SSSSSSXXX"
 
 
 def line(rows: DataFrame) -> Column:
-    """All columns of a row, in their order, with a line feed: one expression, as each call into the JVM takes its time."""
+    """All columns of a row, in their order, with a line feed: one expression, as each call into the JVM takes its time.
+
+    And one concatenation of all parts, as each one inside another would copy what it has.
+    """
     zone = str(rows.sparkSession.conf.get("spark.sql.session.timeZone"))
-    fields = [f"coalesce({_text(_named(one.name), one.dataType, zone)}, '')" for one in rows.schema]
-    return F.expr(f"concat(concat_ws(',', {', '.join(fields)}), char(10))").alias(LINE)
+    fields = [_parts(_named(one.name), one.dataType, zone) for one in rows.schema]
+    parts = [part for field in fields for part in ("','", *field)]
+    return F.expr(f"concat({', '.join(parts[1:])}, char(10))").alias(LINE)
 
 
-def _text(column: str, kind: DataType, zone: str) -> str:
+def _parts(column: str, kind: DataType, zone: str) -> list[str]:
+    """SQL for what follows one another in a field; of a null, all of it is empty."""
+    before, text, after = _text(column, kind, zone)
+    first, last = ([f"nvl2({column}, {part}, '')"] if part else [] for part in (before, after))
+    return [*first, f"coalesce({text}, '')", *last]
+
+
+def _text(column: str, kind: DataType, zone: str) -> tuple[str, str, str]:
+    """SQL for a field, and for what stands before and after it."""
     if isinstance(kind, BinaryType):
-        return f"concat(char(92), 'x', hex({column}))"
+        return "concat(char(92), 'x')", f"hex({column})", ""
     if isinstance(kind, TimestampType):
-        return f"concat(CAST({column} AS STRING), '+00')" if zone in UTC else f"date_format({column}, '{ZONED}')"
+        return (
+            ("", f"CAST({column} AS STRING)", "'+00'") if zone in UTC else ("", f"date_format({column}, '{ZONED}')", "")
+        )
     text = f"to_json({column})" if isinstance(kind, NESTED) else f"CAST({column} AS STRING)"
-    return text if isinstance(kind, NumericType) else f"""concat('"', replace({text}, '"', '""'), '"')"""
+    return (
+        ("", text, "") if isinstance(kind, NumericType) else ("""'"'""", f"""replace({text}, '"', '""')""", """'"'""")
+    )
 
 
 def _named(column: str) -> str:

@@ -136,6 +136,7 @@ class PostgresSink:
         if isinstance(staged.where, Held):
             return self._move_held(cursor, staged, staged.where)
         self._check(cursor, staged, staged.where)
+        cursor.execute(statements.MEMORY, {"kb": self._target.work_mem // 1024})
         moved = self._insert(cursor, sql.Identifier(STAGING, staged.where.table), staged, list(staged.where.attempts))
         cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(STAGING, staged.where.table)))
         return moved

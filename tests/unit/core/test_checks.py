@@ -116,6 +116,10 @@ def test_an_empty_join_says_so_at_its_pairs(tmp_path: Path) -> None:
         ["join.on_miss=dead_letter"],
         ["source.event_time=ordered_at", "source.timestamps={ordered_at: epoch_ms}", "source.required=[order_id]"],
         ["sink.delta.partition_by=[customer_id, name, ref_amount, _reference_version]"],
+        [
+            "reference.jdbc.columns=[customer_id, name, Amount, _offset]",
+            "sink.delta.partition_by=[name, ref_Amount, ref__offset]",
+        ],
         ["reference.jdbc.columns=[]", "sink.delta.partition_by=[anything]"],
         ["source.kafka={topic: null, topic_pattern: 'shop[.].*'}"],
         ["source.kafka.topic=[a, b]", "source.kafka.starting_offsets={a: {0: 5}, b: {0: -2}}"],

@@ -34,6 +34,18 @@ def test_what_a_sink_in_kafka_refuses(tmp_path: Path, kafka: str, path: str, val
     assert hint in found[2]
 
 
+@pytest.mark.parametrize(("given", "is_right"), [("1KiB", False), ("64KiB", True), ("2047GiB", True), ("2TiB", False)])
+def test_memory_is_what_postgresql_takes(tmp_path: Path, given: str, is_right: bool) -> None:
+    to_postgres = [
+        "sink.delta=null",
+        f"sink.postgres={{table: t, mode: upsert, key: [order_id], version: ordered_at, work_mem: {given}}}",
+    ]
+    if is_right:
+        assert config(tmp_path, *to_postgres).sink.postgres
+    else:
+        assert told(tmp_path, *to_postgres)[0] == "sink.postgres.work_mem"
+
+
 def test_what_it_takes(tmp_path: Path) -> None:
     columns = "key: [order_id], headers: {customer: ref_amount, at: _topic}, value: name"
     made = config(tmp_path, TO_KAFKA, f"sink.kafka={{topic_column: name, topics: [a, b], {columns}}}")

@@ -29,22 +29,6 @@ def test_every_event_is_there_once_and_null_keys_match_nothing(rows: Rows) -> No
     assert_df_equality(found, expected, ignore_row_order=True, ignore_nullable=True)
 
 
-@pytest.mark.parametrize(
-    ("known", "names", "expected"),
-    [
-        (["id"], ["rate"], {"rate": "rate"}),
-        (["id", "Rate"], ["rate"], {"rate": "ref_rate"}),
-        (["id", "rate"], ["Rate"], {"Rate": "ref_Rate"}),
-        (["rate", "ref_rate"], ["rate"], {"rate": "ref_ref_rate"}),
-        (["rate"], ["rate", "ref_rate"], {"rate": "ref_rate", "ref_rate": "ref_ref_rate"}),
-    ],
-)
-def test_what_comes_has_names_that_there_are_not_yet(
-    known: list[str], names: list[str], expected: dict[str, str]
-) -> None:
-    assert joining.outputs(known, names) == expected
-
-
 def test_a_key_is_compared_as_it_is_cast_and_what_cannot_be_cast_matches_nothing(rows: Rows) -> None:
     events = rows("id STRING", ("1",), ("one",))
     found = joining.matched(events, rows("key INT, v INT", (1, 7)), {"id": "key"}, {"id": "INT"})

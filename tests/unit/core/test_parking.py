@@ -95,8 +95,8 @@ def test_only_what_waited_long_enough_expires(parking: Parking, rows: Rows) -> N
         (3, None, None),
         (4, "NO_REFERENCE", "wait_for has passed: rate: no row"),
         (5, "SINK_REJECTED", "too long"),
-        (6, "WAITING", "no row"),
-        (7, "NO_ANSWER", "wait_for has passed: rate: away"),
+        (6, "NO_REFERENCE", "no row"),
+        (7, "NO_ANSWER", "rate: away"),
     ]
 
 

@@ -98,7 +98,7 @@ def test_without_anything_over_there_is_nothing_to_take_back(pending: Pending, r
     assert offsets(pending) == [], "what needs no record stays over"
 
 
-def test_what_is_older_than_the_oldest_is_not_read_and_nothing_else_is_lost(pending: Pending, rows: Rows) -> None:
+def test_what_is_older_than_the_oldest_is_not_read(made: Callable[[], Pending], pending: Pending, rows: Rows) -> None:
     pending.begin(rows(ROW, row(1)), MARK, NOON - timedelta(hours=1))
     pending.begin(rows(ROW, row(2), row(3)), MARK, NOON)
     pending.begin(rows(ROW, row(4)), MARK, LATER)
@@ -106,5 +106,21 @@ def test_what_is_older_than_the_oldest_is_not_read_and_nothing_else_is_lost(pend
     for _ in range(2):
         assert offsets(pending) == [2, 4]
         pending.remember_oldest(known(pending))
-    pending.begin(rows(ROW, row(5)), MARK, NOON - timedelta(minutes=1))
-    assert offsets(pending) == [2, 4], "a clock that went back would show"
+    made().begin(rows(ROW, row(5)), MARK, NOON - timedelta(minutes=1))
+    assert offsets(pending) == [2, 4], "of another instance, it would show"
+    pending.remember_oldest(known(pending).limit(0))
+    assert offsets(pending) == [2, 4], "the oldest stays where nothing is pending"
+
+
+def test_a_clock_that_goes_back_hides_nothing(made: Callable[[], Pending], rows: Rows) -> None:
+    pending, before = made(), NOON - timedelta(hours=1)
+    pending.begin(rows(ROW, row(1), row(2)), MARK, NOON)
+    ends(pending, 1, now=before)
+    later = made()
+    later.remember_oldest(known(later))
+    assert offsets(later) == [2], "what is over stays over"
+    later.begin(rows(ROW, row(3)), MARK, before)
+    ends(later, 2, now=before)
+    assert offsets(later) == [3], "what begins is pending"
+    expected = rows("_offset BIGINT, begun_at TIMESTAMP", (3, NOON))
+    assert_df_equality(known(later).select(*expected.columns), expected, ignore_nullable=True)

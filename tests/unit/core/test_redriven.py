@@ -154,15 +154,15 @@ def test_where_a_sink_cannot_say_the_topic_tells_what_came_before(
 
 def test_what_came_again_does_not_wait(made: Redrive, sink: DeltaTableSink, rows: Rows) -> None:
     decoded = rows(DECODED, record(1, 0, ours(8)), record(2, 1, None))
-    waiting = decoded.selectExpr("id", "_topic", "_partition", "_offset", "'WAITING' AS _reason")
+    decoded = decoded.unionByName(rows(DECODED, record(3, 2, ours(9))))
+    instead = "CASE WHEN id = 3 THEN 'NO_ANSWER' END AS _instead"
+    waiting = decoded.selectExpr("id", "'WAITING' AS _reason", instead)
     with made.sorted(decoded, MARK, sink) as again:
         outcome = again.tried(
-            first_coordinates(decoded, "again", "join")
-            .drop("_attempt", "_order", "_reason")
-            .join(waiting.select("id", "_reason"), "id")
+            first_coordinates(decoded, "again", "join").drop("_attempt", "_order", "_reason").join(waiting, "id")
         )
         found = sorted(tuple(row) for row in outcome.select("id", "_reason", "_attempt").collect())
-    assert found == [(1, "NO_REFERENCE", 2), (2, "WAITING", 1)]
+    assert found == [(1, "NO_REFERENCE", 2), (2, "WAITING", 1), (3, "NO_ANSWER", 2)]
 
 
 @pytest.mark.parametrize(

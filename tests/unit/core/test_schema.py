@@ -18,6 +18,7 @@ from jobs.core.schema import (
     SchemaError,
     Struct,
     column_names,
+    named_beside,
     parse_ddl,
     parse_type,
 )
@@ -134,6 +135,23 @@ def written(kind: object) -> str:
     assert isinstance(kind, Struct)
     fields = (f"{field.name}: {written(field.type)}{'' if field.nullable else ' NOT NULL'}" for field in kind.fields)
     return f"STRUCT<{', '.join(fields)}>"
+
+
+@pytest.mark.parametrize(
+    ("known", "names", "expected"),
+    [
+        (["id"], ["rate"], {"rate": "rate"}),
+        (["id", "Rate"], ["rate"], {"rate": "ref_rate"}),
+        (["id", "rate"], ["Rate"], {"Rate": "ref_Rate"}),
+        (["rate", "ref_rate"], ["rate"], {"rate": "ref_ref_rate"}),
+        (["rate"], ["rate", "ref_rate"], {"rate": "ref_rate", "ref_rate": "ref_ref_rate"}),
+        ([], ["_matched", "_JOINED"], {"_matched": "ref__matched", "_JOINED": "ref__JOINED"}),
+    ],
+)
+def test_what_comes_has_names_that_there_are_not_yet(
+    known: list[str], names: list[str], expected: dict[str, str]
+) -> None:
+    assert named_beside(known, names) == expected
 
 
 @given(TYPES)

@@ -63,15 +63,16 @@ def task(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> A
 def answers(task: Asking, *keys: str, later: float = 0.0) -> list[tuple[Any, ...]]:
     """(key, rate, state, age in seconds), by one task."""
     batch = pa.RecordBatch.from_pydict({"_lookup": list(keys)})
-    (found,) = list(replace(task, now=NOW + later)(iter([batch])))
+    found = pa.Table.from_batches(replace(task, now=NOW + later)(iter([batch])))
     assert found.schema.names == ["_lookup", "rate", "name", "_state", "_said", "_age_ms", "_calls", "_calls_ms"]
-    rows = found.to_pylist()
+    rows = sorted(found.to_pylist(), key=lambda row: keys.index(row["_lookup"]))
     return [(row["_lookup"], row["rate"] and float(row["rate"]), row["_state"], row["_age_ms"] / 1_000) for row in rows]
 
 
 def details(task: Asking, *keys: str) -> list[str | None]:
-    (found,) = list(task(iter([pa.RecordBatch.from_pydict({"_lookup": list(keys)})])))
-    return found.column("_said").to_pylist()  # type: ignore[no-any-return]
+    found = pa.Table.from_batches(task(iter([pa.RecordBatch.from_pydict({"_lookup": list(keys)})])))
+    said = dict(zip(found.column("_lookup").to_pylist(), found.column("_said").to_pylist()))
+    return [said[key] for key in keys]
 
 
 def test_each_key_is_asked_for_once_and_kept(task: Asking, service: Service) -> None:
@@ -91,8 +92,21 @@ def test_calls_are_counted_whatever_comes_of_them(task: Asking, service: Service
         pa.RecordBatch.from_pydict({"_lookup": keys}) for keys in (["EUR", "XXX", "YYY"], ["EUR"], ["ZZZ", "EUR"])
     ]
     found = [batch.to_pydict() for batch in task(iter(batches))]
-    assert [batch["_calls"] for batch in found] == [[3, 0, 0], [0], [1, 0]], "one was tried again"
+    assert [batch["_calls"] for batch in found] == [[3, 0, 0], [0], [0], [1]], "one was tried again"
     assert all(ms >= 0 for batch in found for ms in batch["_calls_ms"])
+
+
+def test_few_answers_are_held_at_a_time(task: Asking, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ["EUR", *(f"K{number}" for number in range(6)), "USD"]
+    service.rates = dict.fromkeys(keys, b'{"rate": 1}')
+    monkeypatch.setattr(asking, "HELD_BYTES", 3 << 20)  # three as long as one may be
+    found = task(iter([pa.RecordBatch.from_pydict({"_lookup": keys})]))
+    assert (next(found).num_rows, len(service.calls)) == (3, 2), "the others are not asked for yet"
+    assert [batch.num_rows for batch in found] == [3, 2]
+    monkeypatch.setattr(asking, "HELD_BYTES", 22)  # two of those that came
+    kept = [batch.to_pydict() for batch in task(iter([pa.RecordBatch.from_pydict({"_lookup": keys})]))]
+    assert [batch["_lookup"] for batch in kept] == [keys[:2], keys[2:4], keys[4:6], keys[6:]]
+    assert {state for batch in kept for state in batch["_state"]} == {"cached"}
 
 
 def test_calls_take_time(task: Asking, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,16 +87,22 @@ def test_what_will_not_pass_names_its_status(server: Server, status: int) -> Non
     assert len(server.asked) == 1, "no redirect is followed"
 
 
-@pytest.mark.parametrize("status", [400, 414, 422, 431])
+@pytest.mark.parametrize("status", [400, 413, 414, 422, 431])
 def test_what_is_said_of_one_key_is_no_answer_to_it(server: Server, status: int) -> None:
     server.replies(lambda handler, _: handler.say(status if handler.path.endswith("odd") else 200, b"1"))
     assert get(server, "odd", "EUR", "x" * 70_000) == [NoAnswer(f"the service answers {status}"), b"1", TOO_LONG]
 
 
-def test_of_many_keys_it_is_a_refusal(server: Server) -> None:
-    server.replies(lambda handler, _: handler.say(400))
-    with pytest.raises(ServiceRefused, match="the service answers 400"):
-        asked(HttpService("x", server.url, ["id"], "POST"), ['{"id":1}', '{"id":2}'])
+@pytest.mark.parametrize("status", [400, 413, 414, 422, 431])
+def test_of_many_keys_it_is_said_of_some(server: Server, status: int) -> None:
+    def reply(handler: Handler, body: bytes) -> None:
+        keys = json.loads(body)["keys"]
+        handler.say(status if {"id": 3} in keys else 200, json.dumps(keys).encode())
+
+    server.replies(reply)
+    found = asked(HttpService("x", server.url, ["id"], "POST"), [f'{{"id":{number}}}' for number in range(5)])
+    refused = NoAnswer(f"the service answers {status}")
+    assert found == [refused if number == 3 else f'{{"id": {number}}}'.encode() for number in range(5)]
 
 
 def test_a_new_connection_keeps_the_pace(server: Server) -> None:
