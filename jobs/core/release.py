@@ -21,6 +21,7 @@ from jobs.core.sinks import Mark
 from jobs.core.sources import COORDINATES
 
 FIRST = timedelta(seconds=1)  # the shortest pause
+SHARE = 10  # while more is parked, a release has no more than its tenth of the time
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Tried:
     parked: int
     waited: bool  # whether anything did
     pause: timedelta
+    took: timedelta
 
 
 class Release:
@@ -56,7 +58,8 @@ class Release:
         waiting, before = self._parking.waiting(), self._batch.ledger.next
         waits = waiting is not None and self._try(waiting, now)
         moved = self._batch.ledger.next != before
-        self._tried = Tried(now, note, parked, waits, self._pause(moved) if waits else self._parking.patience)
+        pause = self._pause(moved) if waits else self._parking.patience
+        self._tried = Tried(now, note, parked, waits, pause, self._batch.clock() - now)
 
     def _pause(self, moved: bool) -> timedelta:
         """Until what waits is tried again; the pause in which nothing waited is no beginning."""
@@ -65,11 +68,12 @@ class Release:
         return min(again, self._parking.patience)
 
     def _due(self) -> bool:
-        """At the start, after a refresh, when the pause is over, and soon after more was parked."""
+        """At the start, after a refresh, when the pause is over, and soon after more was parked: that takes all that waits."""
         last = self._tried
         if last is None or last.note != self._batch.note():
             return True
-        pause = last.pause if last.parked == self._batch.parked else FIRST
+        soon = min(max(FIRST, SHARE * last.took), self._parking.patience)
+        pause = last.pause if last.parked == self._batch.parked else soon
         return self._batch.clock() - last.at >= pause
 
     def _try(self, waiting: DataFrame, now: datetime) -> bool:

@@ -288,8 +288,9 @@ def test_a_row_is_not_written_again_without_an_answer_that_it_had(
     case.order_at(("c1", "05T00:00:00"))
     assert made.run().holds
     database.cursor().execute(f"INSERT INTO {held} VALUES ('c1', 'Ann Lee', '2026-01-04')")
-    case.rates.replies(lambda handler, _: handler.say(503))
-    assert made.run().holds
+    for wrong in ((503, b""), (200, b"<html>")):
+        case.rates.replies(lambda handler, _, wrong=wrong: handler.say(*wrong))
+        assert made.run().holds
     first = (0, "Ann", D("1"), "fresh", 0)
     schema = "_offset BIGINT, name STRING, rate DECIMAL(9,4), state STRING, _revision INT"
 

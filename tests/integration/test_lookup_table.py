@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+import uuid
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import Any
@@ -36,6 +38,7 @@ TYPES = {
     "day": ("date", "'2026-02-28'", "DATE"),
     "at": ("timestamptz", "'2026-01-01 12:00:00.123456+02'", "TIMESTAMP"),
     "plain": ("timestamp", "'2026-01-01 12:00:00.5'", "TIMESTAMP"),
+    "rounded": ("timestamp(3)", "'2026-01-01 12:00:00.1234'", "TIMESTAMP"),
     "raw": ("bytea", "'\\x00ff80'", "BINARY"),
     "doc": ("jsonb", """'{"a": [1, "b"]}'""", "STRING"),
     "many": ("text[]", "'{a,NULL,c}'", "ARRAY<STRING>"),
@@ -83,6 +86,7 @@ SPARK = {
     "fixed": ("'ab '", "STRING"),
     "at": ("'2026-01-01 10:00:00.123456Z'", "TIMESTAMP"),
     "plain": ("'2026-01-01 12:00:00.5Z'", "TIMESTAMP"),
+    "rounded": ("'2026-01-01 12:00:00.123Z'", "TIMESTAMP"),
     "raw": ("X'00ff80'", "BINARY"),
     "doc": ("""'{"a": [1, "b"]}'""", "STRING"),
     "many": ("array('a', NULL, 'c')", "ARRAY<STRING>"),
@@ -118,7 +122,6 @@ def test_a_key_with_two_rows_has_no_answer_and_the_others_have(table: Any, postg
         ("int", 3, 1 << 40, "NumericValueOutOfRange"),
         ("int", 3, "three", "InvalidTextRepresentation"),
         ("uuid", "00000000-0000-0000-0000-000000000001", "'; --", "InvalidTextRepresentation"),
-        ("varchar(2)", "de", "deu", "StringDataRightTruncation"),
     ],
 )
 def test_a_key_that_the_tables_type_does_not_have_is_none_and_the_others_are_asked_for(
@@ -131,14 +134,38 @@ def test_a_key_that_the_tables_type_does_not_have_is_none_and_the_others_are_ask
 
 
 @pytest.mark.parametrize(
+    ("kind", "good", "odd"),
+    [("varchar(2)", "de", "de "), ("numeric(12)", 1, 1.4), ("timestamp(0)", "2026-01-01", "2026-01-01 00:00:00.4")],
+)
+def test_a_key_is_compared_as_it_is(table: Any, postgres: Postgres, kind: str, good: Any, odd: Any) -> None:
+    """And not as a column of that length would keep it."""
+    name = table(f"id {kind}, v int", [(good, 1)])
+    assert list(asked(postgres, name, ["id"], ["v"], {"id": odd}, {"id": good}).values()) == [None, b'{"v" : 1}']
+
+
+def test_a_key_that_a_domain_does_not_take_has_no_row(table: Any, database: Any, postgres: Postgres) -> None:
+    cursor, domain = database.cursor(), f"code_{uuid.uuid4().hex[:8]}"
+    cursor.execute(f"CREATE DOMAIN {domain}_any AS varchar(9)")
+    cursor.execute(f"CREATE DOMAIN {domain} AS {domain}_any CHECK (VALUE ~ '^[A-Z]+$')")
+    cursor.execute(f"CREATE DOMAIN {domain}_at AS timestamp(0)")
+    name = table(f"id {domain}, at {domain}_at", [("EUR", "2026-01-01 12:00:00")])
+    found = asked(postgres, name, ["id"], ["at"], {"id": "EUR"}, {"id": "eur"})
+    assert list(found.values()) == [b'{"at" : "2026-01-01T12:00:00+00:00"}', None]
+
+
+@pytest.mark.parametrize(
     ("name", "columns", "why"),
-    [("nowhere", ["v"], "the database has no such table"), (None, ["w"], "it has no column w")],
+    [
+        ("nowhere", ["v"], "the database has no such table"),
+        (None, ["w"], "it has no column w"),
+        (None, ["id", "at"], "at is timestamp without time zone\\[\\], which is not looked up"),
+    ],
 )
 def test_what_is_not_there_is_said_at_the_start(
     table: Any, postgres: Postgres, name: str | None, columns: list[str], why: str
 ) -> None:
     with pytest.raises(DependencyMissing, match=why):
-        postgres_table(Database(postgres), name or table("id int, v int", []), ["id"], columns)
+        postgres_table(Database(postgres), name or table("id int, v int, at timestamp(3)[]", []), ["id"], columns)
 
 
 def test_a_server_that_stands_still_is_not_waited_for(table: Any, stack: Any, postgres: Postgres) -> None:
@@ -158,6 +185,22 @@ def test_a_server_that_stands_still_is_not_waited_for(table: Any, stack: Any, po
         wire.flow()
         with caller.open() as ask:
             assert ask(['{"id": 1}']) == {'{"id": 1}': b'{"v" : 2}'}
+
+
+def test_a_statement_that_takes_too_long_ends_on_the_server(table: Any, database: Any, postgres: Postgres) -> None:
+    name = table("id int, v int", [(1, 2)])
+    cursor = database.cursor()
+    cursor.execute(f"CREATE VIEW {name}_slow AS SELECT id, v, pg_sleep(60)::text AS slept FROM {name}")
+    caller = postgres_table(Database(postgres), f"{name}_slow", ["id"], ["slept"], timeout_s=0.5)
+    with pytest.raises((SinkFailure, TimeoutError), match="57014|no answer"), caller.open() as ask:
+        ask(['{"id": 1}'])
+    active = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid()"
+    for _ in range(100):
+        cursor.execute(f"{active} AND strpos(query, %s) > 0", (f"{name}_slow",))
+        if cursor.fetchone() == (0,):
+            return
+        time.sleep(0.05)
+    pytest.fail("the statement goes on without its caller")
 
 
 def test_a_failure_carries_its_code(table: Any, database: Any, postgres: Postgres) -> None:

@@ -22,7 +22,7 @@ from jobs.core.failures import SinkFailure
 from jobs.core.ledger import Counts, Entry
 from jobs.core.ledger_postgres import PostgresLedger
 from jobs.core.postgres import Database
-from jobs.core.sinks import Mark, postgres
+from jobs.core.sinks import Mark, postgres, statements
 from jobs.core.sinks.postgres import SHORT_ROWS, Held, PostgresSink, Tasks
 
 COORDINATES = "_topic STRING, _partition INT, _offset BIGINT"
@@ -122,6 +122,20 @@ def test_every_type_arrives_as_it_was(written: Any, rows: Any, database: Any, re
     big = "99999999999999999999999999999999.1234"
     first = ('q"uo,te\n', True, 1, big, "NaN", "2026-01-05", when, b"\x00\xff", {"k": [1, None]}, 0)
     assert found == [first, ("", None, None, None, "-Infinity", None, None, b"", None, 1)]
+
+
+def test_a_batch_is_sorted_in_more_memory_than_the_server_gives_and_never_in_less(migrated: Any, database: Any) -> None:
+    cursor = database.cursor()
+    cursor.execute("SHOW work_mem")
+    (own,) = cursor.fetchone()
+    for kb, expected in ((2 << 20, "2GB"), (64, own)):
+        with psycopg2.connect(**migrated.dsn()) as connection, connection.cursor() as inside:
+            inside.execute(statements.MEMORY, {"kb": kb})
+            inside.execute("SHOW work_mem")
+            assert inside.fetchone() == (expected,)
+            connection.rollback()
+            inside.execute("SHOW work_mem")
+            assert inside.fetchone() == (own,), "it is for one transaction"
 
 
 @WAYS

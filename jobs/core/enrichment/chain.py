@@ -74,7 +74,7 @@ class Chain:
 
     @property
     def in_trouble(self) -> list[str]:
-        """Lookups of which a call failed for the events that were enriched last."""
+        """Lookups that had not all answers for the events that were enriched last."""
         return [step.name for step in self._steps if isinstance(step, FromLookup) and step.in_trouble]
 
     def __call__(self, events: DataFrame) -> DataFrame:

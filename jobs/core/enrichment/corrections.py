@@ -89,7 +89,9 @@ class Corrections:
         first = self.chain.first_correcting
         own = [name for name in columns[first] if name in affected.columns]
         nothing = {name: F.lit(None).cast("string") for name in classify.REJECTION}
-        events = affected.select(*own, F.col(ENRICHMENT).alias(TOLD), F.col(REVISION).alias(LAST)).withColumns(nothing)
+        events = affected.select(
+            *own, F.col(ENRICHMENT).alias(TOLD), F.coalesce(REVISION, F.lit(0)).alias(LAST)
+        ).withColumns(nothing)
         done = self.chain.enriched(events, first)
         lost = reduce(or_, (_lost(step) for step in self.chain.in_trouble), F.lit(False))
         reason = F.when(lost & F.col("_reason").isNull(), Reason.NO_ANSWER.value).otherwise(F.col("_reason"))
@@ -120,7 +122,7 @@ def latest(rows: DataFrame) -> DataFrame:
     """Of each record the row with the greatest revision; costs little while few have more than one."""
     revised = rows.filter(F.col(REVISION) > 0).groupBy(*COORDINATES).agg(F.max(REVISION).alias(LAST))
     joined = rows.join(revised, COORDINATES, "left")
-    return joined.filter(F.col(REVISION) == F.coalesce(LAST, F.lit(0))).select(*rows.columns)
+    return joined.filter(F.coalesce(REVISION, F.lit(0)) == F.coalesce(LAST, F.lit(0))).select(*rows.columns)
 
 
 def outdated(rows: DataFrame, steps: Sequence[Correcting], since: datetime) -> DataFrame:

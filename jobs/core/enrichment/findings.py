@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jobs.core.enrichment.settings import EnrichConfig, HttpService, Lookup, Other, Step
 
 PLACE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+CLASH = re.compile("^(ref_)*")  # before a name that there was already
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -33,6 +34,8 @@ def http(given: HttpService) -> Iterator[Finding]:
             yield Finding(("headers", name), "printable ASCII without a line feed, or a space at an end")
     if given.answers and given.method == "GET":
         yield Finding(("answers",), "only with method: POST")
+    if "missing" in given.model_fields_set and given.method == "POST":
+        yield Finding(("missing",), "only with method: GET; to a POST, a key that is not among the answers has none")
     try:
         parse_ddl(given.schema_)
     except SchemaError as unfit:
@@ -44,6 +47,26 @@ def ages(given: Lookup) -> Iterator[Finding]:
     for name in given.cache.columns:
         if name not in given.columns:
             yield Finding(("cache", "columns", name), f"one of the lookup's columns: {', '.join(given.columns)}")
+
+
+def named(step: Step) -> Iterator[Finding]:
+    """Names that are not ours, and defaults of columns that there are."""
+    lookup = step.lookup
+    for name in step.expressions or ():
+        yield from _not_ours(("expressions",), name)
+    if lookup is None:
+        return
+    place = ("lookup", "http" if lookup.http else "postgres", "columns")
+    for name in lookup.columns:
+        yield from _not_ours(place, name)
+    for name in step.default:
+        if CLASH.sub("", name) not in [CLASH.sub("", column) for column in lookup.columns]:
+            yield Finding(("default", name), f"one of the lookup's columns: {', '.join(lookup.columns)}")
+
+
+def _not_ours(place: tuple[str, ...], name: str) -> Iterator[Finding]:
+    if name.startswith("_"):
+        yield Finding((*place, name), "another name: those that begin with _ are ours")
 
 
 def keys(step: Step) -> Iterator[Finding]:

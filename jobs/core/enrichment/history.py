@@ -28,6 +28,7 @@ FROM, TO, SEQUENCE, HOLDS, WRONG = "_from", "_to", "_sequence", "_holds", "_wron
 OURS = [FROM, TO, SEQUENCE, HOLDS, WRONG]
 FEW = 100_000  # above, it pays to look first which keys a batch has
 SPREAD = 64  # parts of the rows that ask for nothing, which have no key to be parted by
+UNFIT = "_unfit"  # while a version is judged
 AT, IS_EVENT, PART, FOUND = "_at", "_is_event", "_part", "_found"
 
 
@@ -48,6 +49,7 @@ class Versions:
         told = {
             FROM: _time(rows, self.valid_from),
             TO: _time(rows, self.valid_to),
+            UNFIT: F.expr(self.valid_to or "NULL").isNotNull() & _time(rows, self.valid_to).isNull(),
             SEQUENCE: F.expr(self.sequence or "CAST(NULL AS BIGINT)"),
             HOLDS: ~F.coalesce(F.expr(self.deleted or "false"), F.lit(False)),
         }
@@ -74,12 +76,13 @@ class Versions:
         settled = F.coalesce(F.col(SEQUENCE) < F.col("_next_sequence"), F.lit(False))
         wrong = (
             F.when(F.col(FROM).isNull(), "has no valid_from, or one that is no TIMESTAMP or DATE")
+            .when(F.col(UNFIT), "has a valid_to that is no TIMESTAMP or DATE")
             .when(to < F.col(FROM), "ends before it begins")
             .when(ties & ~settled, "begins with another one of its key, and no sequence tells which of them holds")
             .when(~ties & (to.isNull() | (to > F.col("_next"))), "overlaps the next one of its key")
         )
         bounds = {TO: F.when(ties, F.col(FROM)).otherwise(to), WRONG: wrong}
-        return rows.withColumns(bounds).drop("_next", "_next_sequence")
+        return rows.withColumns(bounds).drop("_next", "_next_sequence", UNFIT)
 
 
 def _time(rows: DataFrame, sql: str | None) -> Column:

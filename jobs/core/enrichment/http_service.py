@@ -6,9 +6,10 @@
           `answers` if it is given, each with the columns of its key; a key without one has none
 
 What may pass is tried again: no connection, a time-out, 408, 425, 429 and 5xx. To a call for one key, 400, 413, 414, 422 and
-431 are no answer; a call for more is made again by halves, until they are. Any other status, a redirect too, ends the job: it
-would be the same for every key. A body that is compressed, or longer than `max_bytes`, is no answer. `timeout` holds for the
-connection, for each wait for more of an answer, and for a body as a whole, however slowly its bytes come.
+431 are no answer; a call for more is made again by halves, as it is where the body is too long. Any other status, a redirect
+too, ends the job: it would be the same for every key. A body that is compressed, or longer than `max_bytes`, is no answer.
+`timeout` holds for the connection, for each wait for more of an answer, and for a body as a whole, however slowly its bytes
+come.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
 from http import HTTPStatus
 from threading import Lock
@@ -44,6 +46,7 @@ TWO_ANSWERS = NoAnswer("the service has more than one answer for the key")
 UNSOUND = NoAnswer("one of the answers is no sound JSON, and may be this key's")
 NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 REDIRECTS = ", and redirects are not followed"
+ANSWER = msgspec.json.Decoder(float_hook=Decimal)
 Objects = list[msgspec.Raw]
 
 
@@ -131,9 +134,11 @@ class _Calls:
         return self._taken(self._many, keys)
 
     def _taken(self, call: Callable[[list[str]], Given], keys: list[str]) -> Given:
-        """What the service says to keys; those that it does not take are found by halves."""
+        """What the service says to keys; those that it does not take, or whose answers are too many, are found by halves."""
         try:
-            return call(keys)
+            found = call(keys)
+            if len(keys) == 1 or self._too_long not in found.values():
+                return found
         except ServiceRefused as refused:
             if refused.status not in OF_KEYS:
                 raise
@@ -141,6 +146,10 @@ class _Calls:
                 return {keys[0]: NoAnswer(str(refused))}
         half = len(keys) // 2
         return {**self._taken(call, keys[:half]), **self._taken(call, keys[half:])}
+
+    @property
+    def _too_long(self) -> NoAnswer:
+        return NoAnswer(f"longer than {self.service.max_bytes} bytes")
 
     def _many(self, keys: list[str]) -> Given:
         """Keys are JSON objects already."""
@@ -155,7 +164,7 @@ class _Calls:
 
     def _one(self, keys: list[str]) -> Given:
         (key,) = keys
-        named = {name: _text(value) for name, value in json.loads(key).items()}
+        named = {name: _text(value) for name, value in _values(key).items()}
         if any(value in ("", *DOTS) for value in named.values()):
             return {key: NO_PLACE}
         places = {name: quote(value, safe="") for name, value in named.items()}
@@ -167,11 +176,11 @@ class _Calls:
     def _matched(self, keys: list[str], objects: Objects) -> Given:
         """Each key with the one object that has its values."""
         found: dict[str, bytes | NoAnswer | None] = dict.fromkeys(keys)
-        known = {_identity(json.loads(key), self.service.key): key for key in keys}
+        known = {_identity(_values(key), self.service.key): key for key in keys}
         unsound = False
         for raw in objects:
             try:
-                named = msgspec.json.decode(raw)
+                named = ANSWER.decode(raw)
             except NO_JSON:
                 unsound = True
                 continue
@@ -197,7 +206,7 @@ class _Calls:
 
     def _body(self, response: httpx.Response, ends: float) -> bytes | NoAnswer | None:
         status = response.status_code
-        if status in self.service.missing:
+        if status in self.service.missing and self.service.method == "GET":
             return None
         if status in MAY_PASS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise Busy(f"the service answers {status}")
@@ -209,9 +218,11 @@ class _Calls:
         for part in response.iter_raw():
             body += part
             if len(body) > self.service.max_bytes:
-                return NoAnswer(f"longer than {self.service.max_bytes} bytes")
+                return self._too_long
             if time.monotonic() > ends:
-                raise TimeoutError(f"not whole within {self.service.timeout_s:g} s")
+                break
+        if time.monotonic() > ends:
+            raise TimeoutError(f"not whole within {self.service.timeout_s:g} s")
         return bytes(body)
 
 
@@ -222,9 +233,22 @@ def _list(body: bytes, path: str) -> Objects:
     return msgspec.json.decode(raw, type=Objects)
 
 
-def _identity(values: Mapping[str, Any], key: Sequence[str]) -> str:
-    return msgspec.json.encode([values.get(name) for name in key]).decode()
+def _values(key: str) -> dict[str, Any]:
+    """Of a key's columns; numbers to their last digit."""
+    found: dict[str, Any] = json.loads(key, parse_float=Decimal)
+    return found
+
+
+def _identity(values: Mapping[str, Any], key: Sequence[str]) -> tuple[Any, ...]:
+    """What two of one key have in common: a number may be written with more zeros, and true is none."""
+    return tuple((type(value) in (int, Decimal), value) if _is_plain(value) else None for value in map(values.get, key))
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (str, int, Decimal))
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, Decimal):
+        return f"{value:f}"
     return value if isinstance(value, str) else json.dumps(value)

@@ -37,6 +37,7 @@ class Answers(NamedTuple):
     calls: int
     why: str | None  # some have none, if they have not
     trouble: str | None  # what a call failed of, also where an older answer stands in
+    wanting: bool  # whether any key has not got the answer that a call should have brought
 
 
 class NotAsked(Exception):
@@ -77,8 +78,8 @@ class FromLookup:
 
     @property
     def in_trouble(self) -> bool:
-        """Whether a call for the batch in hand failed."""
-        return self._answers is not None and self._answers.trouble is not None
+        """Whether some of the batch in hand has no answer, or an older one, as none came that is of use."""
+        return self._answers is not None and self._answers.wanting
 
     def prepare(self, now: datetime) -> None:
         if self._answers is not None:
@@ -169,7 +170,8 @@ class FromLookup:
         found = {state: int(row[f"n_{state}"]) for state in STATES}
         self._tally = self._tally.plus(found, row[CALLS], row[CALLS_MS], row[AGE])
         failed = f"{found['failed']} keys have no answer: {row['why']}" if found["failed"] else None
-        return Answers(answers, sum(found.values()), row[CALLS], failed, row["why"])
+        wanting = any(found[state] for state in ("failed", "stale", "unfit"))
+        return Answers(answers, sum(found.values()), row[CALLS], failed, row["why"], wanting)
 
 
 def lookup_key(events: DataFrame, step: Step) -> Column:

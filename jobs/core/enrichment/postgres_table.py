@@ -19,9 +19,15 @@ from jobs.core.failures import carried, words
 from jobs.core.postgres import Arguments, Cursor, Database, identifier, quoted
 
 COLUMNS = """
-    SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
-    WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum
-"""
+    SELECT a.attname, format_type(kind.oid, -1) FROM pg_attribute a, LATERAL (
+        WITH RECURSIVE known AS (
+            SELECT oid, typbasetype FROM pg_type WHERE oid = a.atttypid
+            UNION ALL SELECT t.oid, t.typbasetype FROM known JOIN pg_type t ON t.oid = known.typbasetype
+        )
+        SELECT oid FROM known WHERE typbasetype = 0
+    ) kind
+    WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+"""  # without a length, which would cut a key that is longer, and without a domain, which would not take some
 ASKED = """
     SELECT k._nth::int, {row}::text FROM jsonb_to_recordset(%s::jsonb) AS k (_nth int, {keys}) JOIN {table} t ON {on}
 """
@@ -44,8 +50,9 @@ class PostgresTable:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Ask]:
+        limit = f"{self.connect.get('options', '')} -c statement_timeout={max(1, int(self.timeout_s * 1_000))}"
         with carried():
-            connection = psycopg2.connect(**self.connect, async_=True)
+            connection = psycopg2.connect(**{**self.connect, "options": limit}, async_=True)
         with contextlib.closing(connection):
             with carried():
                 self._await(connection)
@@ -84,7 +91,8 @@ class PostgresTable:
         while (state := connection.poll()) != POLL_OK:
             poller = select.poll()
             poller.register(connection.fileno(), select.POLLIN if state == POLL_READ else select.POLLOUT)
-            if not poller.poll(max(0.0, ends - time.monotonic()) * 1_000):
+            left = ends - time.monotonic()
+            if left <= 0 or not poller.poll(left * 1_000):
                 raise TimeoutError(f"no answer within {self.timeout_s:g} s")
 
 
@@ -97,9 +105,16 @@ def postgres_table(
             cursor.execute(COLUMNS, (quoted(table),))
             types: dict[str, str] = dict(cursor.fetchall())
             missing = [name for name in (*key, *columns) if name not in types]
-            if not types or missing:
-                why = f"it has no column {missing[0]}" if types else "the database has no such table"
-                raise DependencyMissing(f"table {table} at", database.address, why)
+            odd = [
+                f"{name} is {types[name]}, which is not looked up" for name in columns if types.get(name) in NOT_SHOWN
+            ]
+            if not types or missing or odd:
+                why = (
+                    [*(f"it has no column {name}" for name in missing), *odd]
+                    if types
+                    else ["the database has no such table"]
+                )
+                raise DependencyMissing(f"table {table} at", database.address, why[0])
             statement = _statement(table, key, columns, types).as_string(cursor)
             return PostgresTable(table, database.arguments, statement, timeout_s)
     except psycopg2.Error as failure:
@@ -124,6 +139,7 @@ SHOWN = {
     "jsonb": "t.{}::text",
     "timestamp without time zone": "t.{} AT TIME ZONE 'UTC'",
 }
+NOT_SHOWN = ("timestamp without time zone[]", "bytea[]")
 
 
 def _shown(name: str, kind: str) -> sql.Composable:

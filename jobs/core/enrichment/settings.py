@@ -85,7 +85,7 @@ class HttpService(Keyed):
     schema_: str = Field(alias="schema")  # DDL of an answer, as it stands in the body
     columns: dict[Column, Sql] = Field(default_factory=dict)  # column: SQL over the schema; all of it when empty
     answers: Line | None = None  # POST: dotted path of the list of answers in the body
-    missing: list[Status] = Field(default_factory=lambda: [204, 404, 410])  # statuses that say: no such key
+    missing: list[Status] = Field(default_factory=lambda: [204, 404, 410])  # GET: statuses that say: no such key
     headers: dict[HeaderName, Secret] = Field(default_factory=dict)
     timeout: Duration = Duration("5s")  # of one call, in all
     max_bytes: Bytes = Bytes("1MiB")
@@ -189,7 +189,12 @@ class Step(Settings):
 
     def findings(self) -> Findings:
         kinds = ("table", "as_of", "lookup", "stream", "expressions")
-        return [*checks.one_of(self, *kinds), *findings.keys(self), *findings.only_with_keys(self)]
+        return [
+            *checks.one_of(self, *kinds),
+            *findings.keys(self),
+            *findings.named(self),
+            *findings.only_with_keys(self),
+        ]
 
     @property
     def loaded(self) -> dict[str, Loaded]:

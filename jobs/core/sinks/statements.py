@@ -19,7 +19,8 @@ TYPES = {
 }  # where the target has no such column
 EVERY = sql.SQL("")
 MEMORY = (  # until the transaction ends
-    "SELECT set_config('work_mem', %(kb)s || 'kB', true) WHERE pg_size_bytes(current_setting('work_mem')) < %(kb)s * 1024"
+    "SELECT set_config('work_mem', %(kb)s || 'kB', true)"
+    " WHERE pg_size_bytes(current_setting('work_mem')) < %(kb)s::bigint * 1024"
 )
 REPORTED = sql.SQL("WHERE {} = ANY (%(attempts)s)").format(sql.Identifier(ATTEMPT))
 TURN = sql.SQL(

@@ -19,6 +19,7 @@ class Case:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.version, self.waiting, self.settles, self.tried = NOON, "v1", 1, False, 0
+        self.takes = timedelta()
         self.ledger = SimpleNamespace(next=0, written=lambda: -1)
         self.batch: Any = SimpleNamespace(
             in_doubt=False, ledger=self.ledger, clock=lambda: self.now, note=lambda: {"v": self.version}, parked=0
@@ -37,6 +38,7 @@ class Case:
 
     def _release(self, *_: Any) -> None:
         self.ledger.next += self.settles
+        self.now += self.takes
 
     def tries(self, *seconds: int) -> list[int]:
         """At which of these seconds, one after the other, it is tried."""
@@ -68,6 +70,16 @@ def test_what_was_parked_since_is_tried_soon(case: Case) -> None:
     assert case.tries(*range(4)) == [0, 1, 3]
     case.batch.parked += 2
     assert case.tries(3, 4) == [4]
+
+
+def test_a_release_that_takes_long_is_not_done_again_for_each_batch(case: Case) -> None:
+    """While more is parked it has a tenth of the time, or as much as `wait_for` asks for."""
+    case.takes = timedelta(seconds=0.3)
+    found = []
+    for second in range(12):
+        case.batch.parked += 1
+        found += case.tries(second)
+    assert found == [0, 3, 6, 9], "0.3 s of each three"
 
 
 def test_what_waits_after_nothing_did_is_tried_with_pauses_that_double(case: Case) -> None:

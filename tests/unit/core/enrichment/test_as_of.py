@@ -121,6 +121,7 @@ def test_a_key_may_have_several_columns_and_be_cast(rows: Rows) -> None:
         (versions(**UNTIL), [("p1", 1, 1, None), ("p1", 2, 2, 4)], "overlaps the next one of its key"),
         (versions(**UNTIL), [("p1", 1, 1, 9), ("p1", 2, 2, 3), ("p1", 2, 4, 5)], "overlaps the next one of its key"),
         (versions(**UNTIL), [("p1", 1, 2, 1)], "ends before it begins"),
+        (versions(valid_to="lsn"), [("p1", 1, 1, None, 4)], "has a valid_to that is no TIMESTAMP or DATE"),
         (versions(), [("p1", 1, 1), ("p1", 2, 1)], "no sequence tells which of them holds"),
         (versions(sequence="lsn"), [("p1", 1, 1, None, 4), ("p1", 2, 1, None, 4)], "no sequence tells"),
         (versions(), [("p1", 1, None)], "1 versions are wrong, such as one that has no valid_from"),

@@ -186,10 +186,42 @@ def test_what_is_no_list_is_no_answer_to_any_key(server: Server, reply: Any) -> 
 
 def test_beside_one_that_is_not_sound_what_has_no_answer_may_have_been_it(server: Server) -> None:
     sound = b'{"id": 2, "of": "a"}'
-    for odd in (b'{"id": "\xff"}', b'{"id": 1, "of": 1e400}', b'{"id": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"):
+    for odd in (b'{"id": "\xff"}', b'{"id": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"):
         (first, second) = post(server, b"[%s, %s]" % (sound, odd))
         assert isinstance(first, NoAnswer) and (isinstance(second, NoAnswer) or second == sound), odd[:20]
     assert post(server, b'[{"id": 2, "of": "a"}, {"id": "\xff"}]') == [UNSOUND, sound]
+
+
+def test_answers_too_long_together_are_asked_for_by_halves(server: Server) -> None:
+    keys = [f'{{"id":{number}}}' for number in range(5)]
+
+    def reply(handler: Handler, body: bytes) -> None:
+        answers = [{**key, "of": "x" * (90 if key["id"] == 3 else 9)} for key in json.loads(body)["keys"]]
+        handler.say(200, json.dumps(answers).encode())
+
+    server.replies(reply)
+    found = asked(HttpService("x", server.url, ["id"], "POST", max_bytes=80), keys)
+    long = NoAnswer("longer than 80 bytes")
+    assert found == [long if n == 3 else f'{{"id": {n}, "of": "{"x" * 9}"}}'.encode() for n in range(5)]
+
+
+@pytest.mark.parametrize("status", [204, 404, 410])
+def test_a_post_without_its_place_is_a_refusal(server: Server, status: int) -> None:
+    server.replies(lambda handler, _: handler.say(status))
+    with pytest.raises(ServiceRefused, match=f"the service answers {status}"):
+        asked(HttpService("x", server.url, ["id"], "POST"), ['{"id":1}', '{"id":2}'])
+
+
+def test_numbers_are_compared_and_asked_for_to_their_last_digit(server: Server) -> None:
+    keys = ["12345678901234567.01", "12345678901234567.02", "1.50", "2", "0.0000001"]
+    answers = ",".join(f'{{"id": {shown}}}' for shown in (*keys[:2], "1.5", "2.0", "1e-7", "true"))
+    server.replies(lambda handler, _: handler.say(200, f"[{answers}]".encode()))
+    found = asked(HttpService("x", server.url, ["id"], "POST"), [f'{{"id":{key}}}' for key in keys])
+    assert found == [f'{{"id": {shown}}}'.encode() for shown in (*keys[:2], "1.5", "2.0", "1e-7")]
+    get(server, "1")
+    service = HttpService("x", f"{server.url}/{{id}}", ["id"])
+    assert len(asked(service, ['{"id":1.50}', '{"id":1E-7}', '{"id":true}'])) == 3
+    assert [path for path, _ in server.asked[-3:]] == ["/1.50", "/0.0000001", "/true"]
 
 
 def test_a_request_that_is_no_http_names_no_secret(server: Server) -> None:
