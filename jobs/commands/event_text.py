@@ -21,6 +21,7 @@ LEFT = """
 Still to be done, as what was made from these events is not the log's:
 - states: replay the log again (a replay that follows it does so by itself), then VACUUM their tables, whose history has it
 - snapshots: gone after the next replay without bounds
+- work of a replay or republishing that was cut short: start it again, or remove its folder
 - the topic, dead letters, backups of the keys: gone when their own retention ends
 """
 
@@ -38,17 +39,17 @@ def table(events: Sequence[Row]) -> Table:
         shown.add_column(name, justify="right" if name == "version" else "left", overflow="fold")
     for event in events:
         at = _at(event["recorded_at"])
-        shown.add_row(at, event["stream_id"], f"{event['stream_version']}", event["event_type"], Text(event["data"]))
+        told = (event["stream_id"], f"{event['stream_version']}", event["event_type"], event["data"])
+        shown.add_row(at, *map(Text, told))
     return shown
 
 
 def timeline(stream: str, found: Sequence[Became]) -> Text:
     """A stream's events from top to bottom, each with what it changed."""
     first, last = found[0].event, found[-1].event
-    earlier = first["stream_version"] - 1
-    text = Text.assemble((stream, "bold"), f"  {last['stream_version']:,} events up to {_at(last['occurred_at'])}\n")
-    if earlier:
-        text.append(f"┆  {earlier:,} events before these\n", "dim")
+    text = Text.assemble((stream, "bold"), f"  version {last['stream_version']:,} at {_at(last['occurred_at'])}\n")
+    if first["stream_version"] > 1:
+        text.append(f"┆  before version {first['stream_version']:,}\n", "dim")
     for became in found:
         event, is_last = became.event, became is found[-1]
         at = _at(event["occurred_at"])

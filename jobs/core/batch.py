@@ -68,6 +68,13 @@ class Planned(Protocol):
         """Of DECODED, whether a row is a rejected record of another stream."""
 
 
+def is_in_doubt(checkpoint: Checkpoint, ledger: Books) -> bool:
+    """Whether a batch was planned that the ledger does not hold."""
+    planned = checkpoint.planned()
+    known = ledger.last_batch.batch_id if ledger.last_batch else -1
+    return bool(planned) and planned[-1] > known
+
+
 @dataclass
 class MicroBatch:
     """What runs for each batch; state is only what the next batch may be spared."""
@@ -92,6 +99,10 @@ class MicroBatch:
     parked: int = 0  # records since the start; those that were judged twice count twice
     _rejecting: bool = False  # whether the last batch rejected something: then the next one is kept for a second pass
     _newest: int | None = None  # event time of the batch in hand, by its first pass
+
+    def look_again(self) -> None:
+        """Whether the next batch was planned already: the query is started again, which may have failed anywhere."""
+        self.in_doubt = self.in_doubt or is_in_doubt(self.checkpoint, self.ledger)
 
     def run(self, records: DataFrame, batch_id: int) -> None:
         """Handles one batch, or nothing if the ledger already holds it; after a failure it may be called again."""

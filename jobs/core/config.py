@@ -300,6 +300,10 @@ class JobConfig(RunConfig):
         """The folder where records wait, by where the config says so."""
         return {}
 
+    def tables_read(self) -> list[TableName]:
+        """In PostgreSQL."""
+        return []
+
     @property
     def parked(self) -> str | None:
         return next((place for place in self.parks().values() if place), None)
@@ -320,6 +324,9 @@ class JoinConfig(JobConfig):
 
     def parks(self) -> Places:
         return {("join", "parked"): self.join.parked}
+
+    def tables_read(self) -> list[TableName]:
+        return [self.reference.jdbc.table] if self.reference.jdbc else []
 
 
 check_join = checks.check_join

@@ -28,7 +28,7 @@ INSERT = """
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 Fence = Callable[[Cursor], None]
-TAKEN = {"ledger_pkey", "ledger_batch"}
+TAKEN = {("stream_patterns", name) for name in ("ledger_pkey", "ledger_batch")}
 
 
 def unfenced(cursor: Cursor) -> None:
@@ -123,7 +123,7 @@ class PostgresLedger:
 
     def _explained(self, failure: psycopg2.Error, entry: Entry) -> Exception:
         """Without the values of a row that was refused: PostgreSQL's own detail has them."""
-        if isinstance(failure, UniqueViolation) and failure.diag.constraint_name in TAKEN:
+        if isinstance(failure, UniqueViolation) and (failure.diag.schema_name, failure.diag.constraint_name) in TAKEN:
             cause = f"record {self.next} of {self._job} was written by another instance"
             return LedgerMismatch("-", self.path, cause, "Stop one of them.")
         if kind(failure) is not Kind.PERMANENT:

@@ -93,8 +93,8 @@ def _remember(cursor: Cursor, config: JobConfig) -> list[str]:
 
 def _grant(cursor: Cursor, config: JobConfig) -> list[str]:
     """What the job reads and writes, for the roles; granting again changes nothing."""
-    reference, sink = getattr(config, "reference", None), config.sink.postgres
-    wanted = [(reference.jdbc.table, "SELECT", READER)] if reference and reference.jdbc else []
+    sink = config.sink.postgres
+    wanted = [(table, "SELECT", READER) for table in dict.fromkeys(config.tables_read())]
     if sink:
         wanted.append((sink.table, "SELECT, INSERT, UPDATE" + (", DELETE" if sink.delete else ""), WRITER))
     if sink and sink.delete:

@@ -36,6 +36,13 @@ SESSIONS = {
     "preferSecondary": "prefer-standby",
     "preferPrimary": "any",
 }  # targetServerType: target_session_attrs
+ALIVE = {  # a connection that is gone without a word is noticed in a minute, not in a quarter of an hour; seconds
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",  # milliseconds
+}
 Arguments = dict[str, Any]  # what psycopg2.connect takes; holds the password, so it is never printed
 
 
@@ -48,7 +55,7 @@ def arguments(postgres: Postgres) -> Arguments:
         shared["target_session_attrs"] = SESSIONS[given["targetServerType"]]
     password = {"password": postgres.password.get_secret_value()} if postgres.password else {}
     place = {"host": host, "port": port, "dbname": database, "user": postgres.user}
-    return {**shared, **place, **password, "options": _limits(postgres)}
+    return {**ALIVE, **shared, **place, **password, "options": _limits(postgres)}
 
 
 def jdbc_options(postgres: Postgres) -> dict[str, str]:

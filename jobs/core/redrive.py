@@ -60,17 +60,19 @@ def redrive(
         if not dry_run:
             send(again, redriven_headers(), config.kafka, given.topic, rate)
             send(parked, F.col("sent"), config.kafka, given.parking_topic, rate)
-            _give_up(spark, config, parked)
+            _give_up(spark, config, given)
     finally:
         pending.unpersist()
     return done
 
 
-def _give_up(spark: SparkSession, config: JobConfig, parked: DataFrame) -> None:
-    """The keys of what was parked go on without it."""
+def _give_up(spark: SparkSession, config: JobConfig, given: Redrive) -> None:
+    """The keys of what is parked go on without it, also of what a redrive has parked that was cut short."""
     order = key_order(spark, config, None)
     if order:
-        order.free(parked, Mark(config.job, "redrive", -1, "redrive", "redrive"), utc_now())
+        order.free(
+            _known(spark, config, given.parking_topic), Mark(config.job, "redrive", -1, "redrive", "redrive"), utc_now()
+        )
 
 
 def settings(config: JobConfig) -> Redrive:

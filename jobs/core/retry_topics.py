@@ -89,7 +89,6 @@ class DueLetters:
         self._after = {one.topic: timedelta(milliseconds=one.after.ms) for one in given.topics} if given else {}
         self._every = min(max(OFTEN, min(self._after.values(), default=SELDOM) / 4), SELDOM)
         self._looked: datetime | None = None
-        self._in_doubt = True  # more may have been sent than is noted: an earlier run was cut short, say
 
     def tick(self) -> None:
         """Looks now and then; a broker that is away is asked again later. Raises DependencyMissing for a topic that is gone."""
@@ -103,7 +102,6 @@ class DueLetters:
             is_away = isinstance(failure, DependencyMissing) and failure.dependency != kafka.TOPIC
             if not (is_away or is_transient(failure)):
                 raise
-            self._in_doubt = True  # it may have failed half-way
             log.warning("dead letters that are due wait: %s", words(failure))
             self._retried(NAME)
 
@@ -120,13 +118,12 @@ class DueLetters:
             }
             self._redrive(start, end)
             self._note(end)
-        self._in_doubt = False
 
     def _redrive(self, start: Positions, end: Positions) -> None:
+        """Without what was sent already: by somebody else before it was due, or by a run that was cut short."""
         assert self._config.kafka
         given, found = redrives.settings(self._config), letters.retried_between(self._spark, self._config, start, end)
-        if self._in_doubt:
-            found = found.join(redrives.sent(self._spark, self._config, given), IDENTITY, "left_anti")
+        found = found.join(redrives.sent(self._spark, self._config, given), IDENTITY, "left_anti")
         redrives.send(found, redriven_headers(), self._config.kafka, given.topic)
         log.info("dead letters that were due are redriven: %s up to %s", json.dumps(start), json.dumps(end))
 

@@ -126,7 +126,7 @@ class Running:
             return False
         with suppress(StoppedWaiting):
             self._guard.give_up(failure)
-            self.batch.in_doubt = True
+            self.batch.look_again()
             self.query = self._again()
         return True
 

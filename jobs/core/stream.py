@@ -18,7 +18,7 @@ from pyspark.sql.types import StructType
 
 from jobs.core import classify, continuity, dead_letters, doubt, lateness, recovery, sources
 from jobs.core import lease as leases
-from jobs.core.batch import Dropped, MicroBatch, Planned, Prepare, unprepared
+from jobs.core.batch import Dropped, MicroBatch, Planned, Prepare, is_in_doubt, unprepared
 from jobs.core.budget import Budget
 from jobs.core.causes import namer, naming
 from jobs.core.checkpoint import Checkpoint
@@ -176,7 +176,7 @@ def _batch(
     """With what the checkpoint and the ledger leave open."""
     last = ledger.last_batch
     unsure = doubt.lasting(last.note, last.end) if last else {}
-    in_doubt = bool(unsure) or _in_doubt(checkpoint, ledger)
+    in_doubt = bool(unsure) or is_in_doubt(checkpoint, ledger)
     decode = classify.as_it_came if given.plan else classify.decoder(config.source)
     routed = fitting(config, given.transform)
 
@@ -234,9 +234,3 @@ def _trigger(trigger: Trigger) -> dict[str, Any]:
         return {"availableNow": True}
     assert trigger.every is not None, "the config has exactly one trigger"
     return {"processingTime": f"{int(trigger.every.ms)} milliseconds"}
-
-
-def _in_doubt(checkpoint: Checkpoint, ledger: Books) -> bool:
-    planned = checkpoint.planned()
-    known = ledger.last_batch.batch_id if ledger.last_batch else -1
-    return bool(planned) and planned[-1] > known

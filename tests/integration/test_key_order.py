@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from _letters import Case, check
@@ -11,6 +12,7 @@ from pyspark.sql import SparkSession
 
 from jobs.core import letters
 from jobs.core.letters import Wanted
+from jobs.core.order import KeyOrder
 from jobs.core.redrive import Done, redrive
 
 
@@ -84,11 +86,18 @@ def test_into_a_topic_they_go_in_their_order(case: Case, spark: SparkSession, da
     assert [one for one in written if one not in ("o0", "o1")] == ["o3", "o4", "o5"]
 
 
-def test_what_was_parked_for_good_holds_nobody_up(sent: Case, spark: SparkSession, database: Any) -> None:
+def test_what_was_parked_for_good_holds_nobody_up(
+    sent: Case, spark: SparkSession, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a redrive was cut short after it."""
     made = ordered(sent, max_attempts=1)
     made.run()
     sent.mend(database)
-    assert redrive(spark, made.config, Wanted(["MALFORMED"])) == Done(0, 1, 0)
+    with monkeypatch.context() as within:
+        within.setattr(KeyOrder, "free", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            redrive(spark, made.config, Wanted(["MALFORMED"]))
+    assert redrive(spark, made.config, Wanted(["MALFORMED"])) == Done(0, 0, 1)
     sent.broker.send(sent.orders, [order(7, "c1")], key=b"k")
     assert redrive(spark, made.config, Wanted([BLOCKED])) == Done(2, 0, 0)
     check(made.run(), read=10, written=3, dead_letters=5, rejected_again=2)

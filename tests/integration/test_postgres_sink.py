@@ -169,6 +169,12 @@ def test_what_the_table_refuses_leaves_neither_rows_nor_a_record(
     assert staged(made, database) == [], "what the refused batch had staged was swept"
 
 
+def test_a_table_may_be_called_ledger_itself(written: Any, rows: Any, database: Any) -> None:
+    made = written(f"id int CONSTRAINT ledger_pkey PRIMARY KEY, {PLACE}")
+    with pytest.raises(SinkFailure, match="23505"):
+        made.write(rows("id INT, " + COORDINATES, (1, "t", 0, 0), (1, "t", 0, 1)))
+
+
 def test_a_batch_staged_again_leaves_nothing_of_the_attempt_before(written: Any, rows: Any, database: Any) -> None:
     made = written(f"id int, {PLACE}", SHORT_ROWS + 1)
     given = rows("id INT, " + COORDINATES, (1, "t", 0, 0))

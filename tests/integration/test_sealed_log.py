@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -198,6 +199,43 @@ def test_who_is_forgotten_is_gone_from_states_and_snapshots_with_the_next_replay
         log.forget("u1")
 
 
+def test_who_is_forgotten_while_a_replay_runs_is_gone_from_what_it_comes_to(
+    log: Sealed, holds: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = Rebuild.build
+
+    def forgetting_one(self: Rebuild, pin: Any) -> Any:
+        built = build(self, pin)
+        log.keys.forget(log.log_id, "u1")
+        return built
+
+    monkeypatch.setattr(Rebuild, "build", forgetting_one)
+    Rebuild(log.spark, log.request()).run()
+    holds(("u1", 1, "u1", None, None), ("u2", 1, None, "Bo", "pro"))
+
+
+def test_a_follower_stands_while_the_keys_are_away(
+    log: Sealed, holds: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was there for its first step; at the third it is back."""
+    follower, forgotten, asked = Follower(log.spark, log.request()), SubjectKeys.forgotten, list[int]()
+
+    def away(self: SubjectKeys, log_id: str) -> int:
+        asked.append(len(asked))
+        if len(asked) == 2:
+            log.append(("u2", 2, "user_updated", '{"plan":"free"}', None))
+        if len(asked) in (2, 3):
+            return forgotten(replace(self, connect={**self.connect, "port": 1}), log_id)
+        if len(asked) == 4:
+            follower.request_stop()
+        return forgotten(self, log_id)
+
+    monkeypatch.setattr(SubjectKeys, "forgotten", away)
+    follower.run(0.01)
+    assert len(asked) == 4
+    holds(("u1", 2, "u1", "Anna", None), ("u2", 2, None, "Bo", "free"))
+
+
 def test_a_follower_makes_its_table_anew_once_one_more_is_forgotten(log: Sealed, holds: Callable[..., None]) -> None:
     follower = Follower(log.spark, log.request())
     follower.step()
@@ -268,6 +306,25 @@ class Told:
         self.values.append([json.loads(row.value)["data"].get("name") for row in outgoing.orderBy("due_us").collect()])
         if len(self.values) == 1:
             raise SinkFailed("topic", step, "as told")
+
+
+def test_a_republishing_sends_nothing_of_who_is_forgotten_while_it_runs(
+    log: Sealed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic, place = Told(), (f"{log.path}/log", "broker", "t", f"{log.path}/republished")
+    send = Told.send
+
+    def forgetting_one(self: Told, outgoing: DataFrame, events: int, step: int) -> None:
+        with contextlib.suppress(SinkFailed):
+            send(self, outgoing, events, step)
+        log.keys.forget(log.log_id, "u1")
+
+    monkeypatch.setattr(Told, "send", forgetting_one)
+    request = republishing.Request("again", *place, events=1, opener=Opener(log.keys))
+    Republisher(log.spark, request, topic).run()
+    assert len(topic.values[0]) < 3, "there are several steps"
+    after = [name for step in topic.values[1:] for name in step]
+    assert sorted(map(str, after)) == ["Bo", "None"], topic.values
 
 
 def test_a_republishing_begins_anew_without_who_was_forgotten_meanwhile(log: Sealed) -> None:

@@ -174,7 +174,7 @@ def test_event_sourcing(no_stack: None) -> None:
     assert "the audit holds: True\nCounts(read=9, written=7, filtered=0, dead_letters=1, " in text
     assert " duplicate=1, " in text
     assert re.search(r"version of the log before and after: (\d+) \1\n", text)
-    assert re.search(r"u1  3 events up to .*\n(.*\n)*.*email: ann@example\.org → anna@example\.org", shown)
+    assert re.search(r"u1  version 3 at .*\n(.*\n)*.*email: ann@example\.org → anna@example\.org", shown)
     assert re.search(r"streams changed: 2\n(.*\n)*│ u1 +│ changed │ name +│ \"Anna\" +│ null +│", shown)
     assert "the right fold and the live table are equal" in shown
     assert "a replay of the whole log and the table from a snapshot are equal" in shown

@@ -1,8 +1,8 @@
 """What a task does with its part of the keys: answers from the cache, and calls for those that it lacks.
 
 KEYS     _lookup STRING (the key's columns as a JSON object)
-ANSWERS  _lookup STRING, the answer's columns, _state STRING, _said STRING, _age_ms BIGINT, _calls BIGINT, _calls_ms BIGINT
-         (calls that were made since the row before, and how long they took)
+ANSWERS  _lookup STRING, the answer's columns, _state STRING, _said STRING, _age_ms BIGINT, _bytes BIGINT, _calls BIGINT,
+         _calls_ms BIGINT (calls that were made since the row before, and how long they took)
 
 | `_state` | the answer |
 | --- | --- |
@@ -43,7 +43,8 @@ from jobs.core.failures import words
 from jobs.core.retry import Retrier, is_transient
 from jobs.core.workers import in_worker
 
-LOOKUP, STATE, DETAIL, AGE, CALLS, CALLS_MS = "_lookup", "_state", "_said", "_age_ms", "_calls", "_calls_ms"
+LOOKUP, STATE, DETAIL = "_lookup", "_state", "_said"
+AGE, BYTES, CALLS, CALLS_MS = "_age_ms", "_bytes", "_calls", "_calls_ms"
 HELD_BYTES = 64 << 20  # of answers that a task has in hand
 FOLDER = "patterns-lookups"  # in the application's own folder on each machine
 Batches = Iterator[pa.RecordBatch]
@@ -170,6 +171,7 @@ class Asking:
                 STATE: pa.array([answer.state for answer in answers], pa.string()),
                 DETAIL: pa.array([answer.detail for answer in answers], pa.string()),
                 AGE: pa.array([int(answer.age_s * 1_000) for answer in answers], pa.int64()),
+                BYTES: pa.array([len(answer.value or b"") for answer in answers], pa.int64()),
                 CALLS: pa.array([made.calls, *[0] * len(keys)][: len(keys)], pa.int64()),
                 CALLS_MS: pa.array([int(made.seconds * 1_000), *[0] * len(keys)][: len(keys)], pa.int64()),
             }

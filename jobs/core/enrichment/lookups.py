@@ -15,7 +15,7 @@ from pyspark.sql.types import LongType, StringType, StructField, StructType
 
 from jobs.core import joining
 from jobs.core.breaker import CircuitBreaker
-from jobs.core.enrichment.asking import AGE, CALLS, CALLS_MS, DETAIL, LOOKUP, STATE, Asking
+from jobs.core.enrichment.asking import AGE, BYTES, CALLS, CALLS_MS, DETAIL, LOOKUP, STATE, Asking
 from jobs.core.enrichment.outcomes import judged
 from jobs.core.enrichment.settings import Step
 from jobs.core.errors import BreakerOpen, LookupFailed
@@ -25,7 +25,8 @@ from jobs.core.schema import named_beside
 from jobs.core.watched import STATES, LookupStatus
 
 BROADCAST_MAX_ROWS = 1_000_000  # answers, as of a reference table
-NUMBERS = [StructField(name, LongType()) for name in (AGE, CALLS, CALLS_MS)]
+BROADCAST_MAX_BYTES = 256 << 20  # of all of them, as they came: the driver collects what is broadcast
+NUMBERS = [StructField(name, LongType()) for name in (AGE, BYTES, CALLS, CALLS_MS)]
 OURS = [StructField(STATE, StringType()), StructField(DETAIL, StringType()), *NUMBERS]
 
 
@@ -34,6 +35,7 @@ class Answers(NamedTuple):
 
     rows: DataFrame  # persisted
     keys: int
+    bytes: int
     calls: int
     why: str | None  # some have none, if they have not
     trouble: str | None  # what a call failed of, also where an older answer stands in
@@ -99,7 +101,8 @@ class FromLookup:
         rows = self._answers.rows.select(
             LOOKUP, STATE, DETAIL, AGE, *(F.col(name).alias(out) for name, out in names.items())
         )
-        joined = keyed.join(joining.hinted(rows, self._answers.keys, BROADCAST_MAX_ROWS), LOOKUP, "left")
+        most = BROADCAST_MAX_ROWS if self._answers.bytes <= BROADCAST_MAX_BYTES else 0
+        joined = keyed.join(joining.hinted(rows, self._answers.keys, most), LOOKUP, "left")
         joined = joined.withColumn(STATE, F.coalesce(STATE, F.lit("missed")))
         too_old = {names[column]: condition for column, condition in self._too_old().items()}
         return judged(joined.drop(LOOKUP), self.name, self.step, list(names.values()), too_old).drop(AGE)
@@ -159,7 +162,7 @@ class FromLookup:
         columns = [F.expr(text).alias(name) for name, text in self.columns.items()]
         answers = keys.mapInArrow(asking, shape).select(LOOKUP, *(one.name for one in OURS), *columns).persist()
         counts = [f"count_if({STATE} = '{state}') AS n_{state}" for state in STATES]
-        sums = [f"coalesce(sum({name}), 0) AS {name}" for name in (CALLS, CALLS_MS)]
+        sums = [f"coalesce(sum({name}), 0) AS {name}" for name in (BYTES, CALLS, CALLS_MS)]
         why = f"max(CASE WHEN {STATE} IN ('failed', 'stale') THEN {DETAIL} END) AS why"
         try:
             row = answers.selectExpr(*counts, *sums, why, f"coalesce(max({AGE}), 0) AS {AGE}").first()
@@ -171,7 +174,7 @@ class FromLookup:
         self._tally = self._tally.plus(found, row[CALLS], row[CALLS_MS], row[AGE])
         failed = f"{found['failed']} keys have no answer: {row['why']}" if found["failed"] else None
         wanting = any(found[state] for state in ("failed", "stale", "unfit"))
-        return Answers(answers, sum(found.values()), row[CALLS], failed, row["why"], wanting)
+        return Answers(answers, sum(found.values()), row[BYTES], row[CALLS], failed, row["why"], wanting)
 
 
 def lookup_key(events: DataFrame, step: Step) -> Column:

@@ -244,5 +244,10 @@ class EnrichConfig(JobConfig):
         tables = {(name, kind): table for name, step in self.enrich.items() for kind, table in step.loaded.items()}
         return {("enrich", *where, "delta", "path"): table.delta.path for where, table in tables.items() if table.delta}
 
+    def tables_read(self) -> list[TableName]:
+        loaded = [table.jdbc for step in self.enrich.values() for table in step.loaded.values()]
+        lookups = [step.lookup.postgres for step in self.enrich.values() if step.lookup]
+        return [given.table for given in (*loaded, *lookups) if given]
+
     def parks(self) -> Places:
         return {("waiting", "parked"): self.waiting.parked if self.waiting else None}

@@ -12,6 +12,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jobs.core.sinks.messages import AS_JSON
+
 SHOWN = 20
 KINDS = {"here": "only in the replay", "there": "only in the live table", "changed": "changed"}
 
@@ -87,7 +89,7 @@ def _cell(name: str) -> Column:
 def _text(side: str, name: str) -> Column:
     """JSON has every type; the value stands in an object, as a plain one would have no text."""
     value = F.col(side)[name]
-    whole = F.to_json(F.struct(value.alias("v")))
+    whole = F.to_json(F.struct(value.alias("v")), AS_JSON)
     return F.when(value.isNotNull(), _bare(whole))
 
 

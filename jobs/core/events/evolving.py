@@ -167,7 +167,8 @@ def _items(column: pa.Array) -> Iterable[Any]:
     """A column as Python has it, times as integers; nothing is made of one that is null throughout."""
     if column.null_count == len(column):
         return repeat(None, len(column))
-    items: list[Any] = (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist()
+    plain = column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
+    items: list[Any] = plain.to_pylist(maps_as_pydicts="strict")  # as `evolve` gave them
     return items
 
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -23,10 +24,14 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.core import delta_log
+from jobs.core.connections import Breaker, Retry
+from jobs.core.errors import DependencyMissing, StoppedWaiting
 from jobs.core.events import failing, pinned_log, swapping
 from jobs.core.events.pinned_log import PinnedLog
 from jobs.core.events.rebuilding import Rebuild, Request
+from jobs.core.guard import Guard
 from jobs.core.lease import Lease
+from jobs.core.retry import is_transient
 
 HARMLESS = {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "CLUSTER BY"}
 TRANSACTION, VERSION = "spark.databricks.delta.write.txnAppId", "spark.databricks.delta.write.txnVersion"
@@ -46,10 +51,23 @@ class Follower:
         self._stopping.set()
 
     def run(self, every_s: float) -> None:
-        """Raises EventFailed, ReplayRefused, LeaseLost; then the table stands where the last step left it."""
-        while not self._stopping.is_set():
+        """After its first step it stands still while what it needs is away. Raises EventFailed, ReplayRefused, LeaseLost; then
+        the table stands where the last step left it.
+        """
+        guard, step = Guard(Retry(), Breaker(), self._stopping), self.step
+        with suppress(StoppedWaiting):
+            while not self._stopping.is_set():
+                step()
+                step = partial(guard, self._again)
+                self._stopping.wait(every_s)
+
+    def _again(self) -> None:
+        """What was there at first, and may come back, is away."""
+        try:
             self.step()
-            self._stopping.wait(every_s)
+        except DependencyMissing as missing:
+            cause = missing.__cause__
+            raise cause if isinstance(cause, Exception) and is_transient(cause) else missing from None
 
     def step(self) -> None:
         """Brings the table up to the log as it is now."""

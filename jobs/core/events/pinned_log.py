@@ -67,15 +67,18 @@ class PinnedLog:
             return False
 
     def check(self, left_out: Sequence[Skip]) -> None:
-        """It has all columns of an event, and an event for each that is to be left out. Raises ConfigError."""
+        """It has all columns of an event, and one event for each that is to be left out. Raises ConfigError."""
         events = self.events()
         lacking = [name for name in _names(EVENT) if name not in events.columns]
         if lacking:
             raise ConfigError(Problem("log.path", self.path, f"an event log: {', '.join(lacking)} lack", "conf"))
-        unknown = skips.missing(self._kept(), left_out) if left_out else []
+        unknown, several = skips.unfit(self._kept(), left_out) if left_out else ([], [])
         if unknown:
             have = f"{skips.named(unknown)} {'have' if unknown[1:] else 'has'} none"
             allowed = f"entries for which the log has an event: {have}"
+            raise ConfigError(Problem("--skip-events", "", allowed, "command line"))
+        if several:
+            allowed = f"stream_id and stream_version, as more than one event has that event_id: {skips.named(several)}"
             raise ConfigError(Problem("--skip-events", "", allowed, "command line"))
 
     def _kept(self) -> DataFrame:

@@ -17,10 +17,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -41,6 +41,7 @@ from jobs.core.events.taking import Taking
 from jobs.core.lease import Lease
 from jobs.core.session import overridden
 
+T = TypeVar("T")
 INSTEAD = "move it away, or replay into another one"
 NOT_ADAPTIVE = ("spark.sql.adaptive.enabled", "false")  # it may drop, of an empty side, what `observe` counts
 log = logging.getLogger(__name__)
@@ -92,7 +93,24 @@ class Rebuild:
         self._records = Records(spark, request.work, request.name())
 
     def run(self) -> None:
-        """To its end. Raises EventFailed and ReplayRefused; then nothing is swapped."""
+        """To its end, again where a subject is forgotten meanwhile. Raises EventFailed and ReplayRefused; then nothing is
+        swapped.
+        """
+        self._until_none_is_forgotten(self._run)
+
+    def _until_none_is_forgotten(self, step: Callable[[], T]) -> T:
+        """What was built while a key was dropped does not fit the log any more, which says nothing against the log."""
+        while True:
+            try:
+                return step()
+            except ReplayRefused:
+                now = self.request.now(self._spark)
+                if now.forgotten == self.request.forgotten:
+                    raise
+                log.warning("a subject is forgotten since the replay began: it begins anew")
+                self.request, self._records = now, Records(self._spark, now.work, now.name())
+
+    def _run(self) -> None:
         pin = self.pin()
         with self._dropped_when_it_fails():
             if not self._is_swapped(pin):
@@ -105,6 +123,9 @@ class Rebuild:
 
     def compare(self) -> Difference:
         """What a run would change. Raises EventFailed and ReplayRefused."""
+        return self._until_none_is_forgotten(self._compare)
+
+    def _compare(self) -> Difference:
         pin = self.pin()
         with self._dropped_when_it_fails():
             self.check(pin, self.built(pin))

@@ -156,6 +156,8 @@ def _failure(messages: list[Any]) -> str:
     errors = [message.error() for message in messages if message.error() is not None]
     errors = [error for error in errors if error.code() != KafkaError._PARTITION_EOF]
     for error in errors:
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            raise DependencyMissing("Kafka", "records", f"they were deleted while they were read ({error.str()})")
         if of_kafka(error) is not Kind.TRANSIENT:
             raise KafkaException(error)
     return errors[-1].str() if errors else ""

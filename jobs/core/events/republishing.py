@@ -40,6 +40,10 @@ TELL_S = 10.0  # from one line of the log to the next
 log = logging.getLogger(__name__)
 
 
+class OneIsForgotten(Exception):
+    """What was made of the log has what is gone from it now."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What is asked for: the same one again, at whatever speed, goes on with what it began."""
@@ -95,11 +99,20 @@ class Republisher:
 
     def run(self) -> None:
         """To its end, or until it is asked to stop. Raises ConfigError, DependencyMissing, SinkFailed, LeaseLost."""
-        spans = self.built(self.begin())
-        if not spans:
-            log.warning("no event of %s is within the bounds", self.request.log)
-        if self._send(spans):
-            self._progress.forget()
+        while True:
+            begun = self.begin()
+            try:
+                spans = self.built(begun)
+                if not spans:
+                    log.warning("no event of %s is within the bounds", self.request.log)
+                if self._send(spans, begun):
+                    self._progress.forget()
+                return
+            except OneIsForgotten:
+                log.warning(
+                    "a subject is forgotten since its events were made: they are dropped, and sending begins anew"
+                )
+                self._progress.forget()
 
     def outlook(self) -> Outlook:
         """Raises ConfigError, DependencyMissing."""
@@ -132,7 +145,7 @@ class Republisher:
             self._progress.built(spans)
         return spans
 
-    def _send(self, spans: list[Span]) -> bool:
+    def _send(self, spans: list[Span], begun: Begun) -> bool:
         """Whether all of it has been sent."""
         at, total = self._progress.position(), sum(span.all.events for span in spans)
         pace = Pace(self.request.speed, self._clock, self._stopping)
@@ -143,6 +156,7 @@ class Republisher:
                     log.info("ended as asked: %d of %d events are sent", at.sent, total)
                     return False
                 batch = pace.together(waiting)
+                self._confirm(begun)
                 at = self._step(span, at, batch)
                 self._tell(at, total, pace.lag_s(batch))
         log.info("%d events are sent to topic %s", at.sent, self.request.topic)
@@ -156,10 +170,15 @@ class Republisher:
         width_us = SECOND_US * self.request.every_s * (self.request.speed or 1)
         return self._progress.chunks.batches(span, after_us, max(width_us, 1.0))
 
-    def _step(self, span: Span, at: Position, batch: Batch) -> Position:
-        """One action, then what has to be remembered of it. Raises SinkFailed, LeaseLost."""
+    def _confirm(self, begun: Begun) -> None:
+        """That what was made may be sent now. Raises LeaseLost, OneIsForgotten."""
         if self._lease:
             self._lease.confirm()
+        if self.request.opener.forgotten(self._spark, self.request.log) != begun.forgotten:
+            raise OneIsForgotten
+
+    def _step(self, span: Span, at: Position, batch: Batch) -> Position:
+        """One action, then what has to be remembered of it. Raises SinkFailed."""
         rows = self._progress.chunks.between(span.chunk, at.within(span), batch.until_us)
         self._topic.send(rows, batch.events, at.steps)
         reached = Position(span.chunk, batch.until_us, at.sent + batch.events, at.steps + 1)

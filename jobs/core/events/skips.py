@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from pathlib import Path
@@ -69,11 +69,12 @@ def skipped(skips: Sequence[Skip]) -> Column:
     return _any([*([F.col("event_id").isin(*ids)] if ids else []), *by_place])
 
 
-def missing(events: DataFrame, skips: Sequence[Skip]) -> list[Skip]:
-    """Entries that no event of the log fits."""
+def unfit(events: DataFrame, skips: Sequence[Skip]) -> tuple[list[Skip], list[Skip]]:
+    """Entries that no event of the log fits; and those that several do, as an id is one within its stream."""
     there = events.filter(skipped(skips)).select("event_id", "stream_id", "stream_version").collect()
-    ids, places = {row.event_id for row in there}, {(row.stream_id, row.stream_version) for row in there}
-    return [skip for skip in skips if skip.event_id not in ids and (skip.stream_id, skip.stream_version) not in places]
+    fitting = Counter(row.event_id for row in there) + Counter((row.stream_id, row.stream_version) for row in there)
+    counts = [(skip, fitting[skip.event_id or (skip.stream_id, skip.stream_version)]) for skip in skips]
+    return [skip for skip, count in counts if not count], [skip for skip, count in counts if count > 1]
 
 
 def named(skips: Sequence[Skip]) -> str:

@@ -40,7 +40,12 @@ __all__ = ["Clients", "EventStore", "EventsFailed", "Shape"]
 
 Shape = Literal["short", "envelope"]
 TOPIC = "events-topic"
-READING = {"enable.auto.commit": "false", "enable.partition.eof": "true", "isolation.level": "read_committed"}
+READING = {
+    "enable.auto.commit": "false",
+    "enable.partition.eof": "true",
+    "isolation.level": "read_committed",
+    "auto.offset.reset": "error",  # what is deleted while it is read is not passed over
+}
 RENDER = {"short": rendering.short, "envelope": rendering.envelope}
 log = logging.getLogger(__name__)
 

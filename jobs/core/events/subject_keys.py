@@ -20,7 +20,7 @@ from psycopg2.extras import execute_values
 
 from jobs.core.config import Postgres
 from jobs.core.errors import DependencyMissing
-from jobs.core.failures import carried, words
+from jobs.core.failures import SinkFailure, carried, sqlstate, words
 from jobs.core.postgres import Arguments, Cursor, Database
 
 BYTES = 32  # AES-256
@@ -127,7 +127,8 @@ class SubjectKeys:
                 yield cursor
         except psycopg2.Error as failure:
             cause = f"{words(failure)}; `patterns migrate` makes what is missing"
-            raise DependencyMissing("keys of subjects", self.address, cause) from None
+            kind = SinkFailure(sqlstate(failure), words(failure))  # whether it may pass
+            raise DependencyMissing("keys of subjects", self.address, cause) from kind
 
 
 def made(cursor: Cursor, log_id: str, subjects: list[str]) -> dict[str, SealKey]:

@@ -71,7 +71,7 @@ def test_a_stream_is_shown_with_what_each_event_changed(run: Run) -> None:
     assert run("history", "u1") == (
         0,
         """\
-u1  5 events up to 2026-01-05 10:05:00
+u1  version 5 at 2026-01-05 10:05:00
 ●  1  2026-01-05 10:00:00  user_created
 │     name: Ann
 │     plan: free
@@ -91,10 +91,18 @@ def test_a_long_history_begins_where_it_is_asked_to(run: Run) -> None:
     code, said = run("history", "u1", "--limit", "4")
     assert code == 0
     assert said.splitlines()[1:4] == [
-        "┆  1 events before these",
+        "┆  before version 2",
         "●  2  2026-01-05 10:01:00  user_updated",
         "│     plan: free → pro",
     ]
+
+
+def test_names_are_no_markup(run: Run, spark: SparkSession, tmp_path: Path) -> None:
+    at = AT + timedelta(days=1)
+    odd = ("acct[/eur]", 1, "o1", "kind[red]", 1, "{}", None, at, at, "t", 0, 99)
+    spark.createDataFrame([odd], EVENT).write.format("delta").mode("append").save(f"{tmp_path}/log")
+    code, said = run("tail", "--limit", "1")
+    assert code == 0 and "acct[/eur]" in said and "kind[red]" in said
 
 
 def test_events_are_listed_by_stream_or_by_time(run: Run) -> None:

@@ -12,7 +12,7 @@ POSTGRES = Postgres.model_validate(
         "password": "s3cret",
         "options": {
             "ApplicationName": "stream",
-            "connectTimeout": 10,
+            "connectTimeout": 7,
             "socketTimeout": 60,
             "targetServerType": "primary",
         },
@@ -30,7 +30,11 @@ def test_a_connection_has_what_jdbc_has_and_time_outs() -> None:
         "password": "s3cret",
         "sslmode": "disable",
         "application_name": "stream",
-        "connect_timeout": "10",
+        "connect_timeout": "7",
+        "keepalives_idle": "30",
+        "keepalives_interval": "10",
+        "keepalives_count": "3",
+        "tcp_user_timeout": "60000",
         "target_session_attrs": "primary",
         "options": "-c statement_timeout=60000 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=600000",
     }
@@ -44,7 +48,7 @@ def test_jdbc_names_its_driver() -> None:
         "driver": "org.postgresql.Driver",
         "fetchsize": "10000",
         "ApplicationName": "stream",
-        "connectTimeout": "10",
+        "connectTimeout": "7",
         "socketTimeout": "60",
         "targetServerType": "primary",
     }

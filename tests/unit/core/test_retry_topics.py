@@ -155,6 +155,22 @@ def test_a_sending_that_failed_half_way_looks_at_what_is_there_already(
     assert (got, looks.away) == ([[1, 2], [1, 2], [2]], [NAME])
 
 
+def test_what_was_redriven_before_its_time_is_not_sent_again(
+    looks: Looks, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got, due, there = list[list[int]](), list[Any](), list[tuple[Any, ...]]()
+    monkeypatch.setattr(kafka, "spans", lambda *_: {"soon": {0: (0, 9)}})
+    monkeypatch.setattr(letters, "retried_between", lambda *_: rows(DEAD_LETTER, *due))
+    monkeypatch.setattr(redrive, "sent", lambda *_: rows(IDENTITY, *there))
+    monkeypatch.setattr(redrive, "send", lambda found, *_: got.append([row["_offset"] for row in found.collect()]))
+    for seconds, end in ((0, 1), (10, 3)):
+        looks.ends = {"soon": {"0": end}}
+        looks.tick(seconds)
+        due[:] = [letter(1, "NO_REFERENCE", 1), letter(2, "NO_REFERENCE", 1)]
+        there[:] = [("orders", 0, 1, 1)]
+    assert got == [[], [2]]
+
+
 def test_a_clock_that_goes_back_sends_nothing_again(looks: Looks, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 

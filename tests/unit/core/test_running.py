@@ -56,10 +56,11 @@ def started(
 
     queries = iter([Query(cause, lambda: asked and running.request_stop()) for cause in causes])
     parts: Any = SimpleNamespace(
-        batch=SimpleNamespace(in_doubt=False),
+        batch=SimpleNamespace(looked=0),
         guard=SimpleNamespace(give_up=give_up, stopping=Event()),
         watch=SimpleNamespace(),
     )
+    parts.batch.look_again = lambda: setattr(parts.batch, "looked", parts.batch.looked + 1)
     parts.watch.start, parts.watch.stop = lambda stopping: None, lambda: None
     lease: Any = SimpleNamespace(give_back=lambda: None, confirm=confirm)
     running = Running(parts.batch, lease, parts.guard, parts.watch, ticks, named=named)
@@ -72,7 +73,7 @@ def started(
 def test_a_query_whose_source_was_away_is_started_again() -> None:
     job = started([TimeoutError("away"), TimeoutError("away"), None])
     assert job.running.wait(10)
-    assert (len(job.waited), job.batch.in_doubt) == (2, True)
+    assert (len(job.waited), job.batch.looked) == (2, 2), "each time, whether a batch is in doubt"
 
 
 def test_a_job_that_is_asked_to_end_meanwhile_ends() -> None:

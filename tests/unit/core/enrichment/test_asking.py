@@ -64,7 +64,17 @@ def answers(task: Asking, *keys: str, later: float = 0.0) -> list[tuple[Any, ...
     """(key, rate, state, age in seconds), by one task."""
     batch = pa.RecordBatch.from_pydict({"_lookup": list(keys)})
     found = pa.Table.from_batches(replace(task, now=NOW + later)(iter([batch])))
-    assert found.schema.names == ["_lookup", "rate", "name", "_state", "_said", "_age_ms", "_calls", "_calls_ms"]
+    assert found.schema.names == [
+        "_lookup",
+        "rate",
+        "name",
+        "_state",
+        "_said",
+        "_age_ms",
+        "_bytes",
+        "_calls",
+        "_calls_ms",
+    ]
     rows = sorted(found.to_pylist(), key=lambda row: keys.index(row["_lookup"]))
     return [(row["_lookup"], row["rate"] and float(row["rate"]), row["_state"], row["_age_ms"] / 1_000) for row in rows]
 

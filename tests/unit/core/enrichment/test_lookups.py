@@ -18,6 +18,7 @@ from pyspark.sql.types import StructType
 from jobs.core.breaker import CircuitBreaker
 from jobs.core.connections import Breaker, Retry
 from jobs.core.decode_plan import DecodeSettings
+from jobs.core.enrichment import lookups
 from jobs.core.enrichment.asking import Asking, Limits
 from jobs.core.enrichment.chain import Chain
 from jobs.core.enrichment.http_service import HttpService
@@ -74,6 +75,18 @@ def enriched(step: FromLookup, events: DataFrame) -> DataFrame:
 
 def expect(found: DataFrame, rows: Rows, *expected: tuple[Any, ...]) -> None:
     assert_df_equality(found, rows(RATED, *expected), ignore_row_order=True, ignore_nullable=True, ignore_metadata=True)
+
+
+@pytest.mark.parametrize(("most", "join"), [(13, "BroadcastHashJoin"), (12, "ShuffledHashJoin")])
+def test_long_answers_are_not_broadcast(
+    server: Server, rows: Rows, monkeypatch: pytest.MonkeyPatch, most: int, join: str
+) -> None:
+    monkeypatch.setattr(lookups, "BROADCAST_MAX_BYTES", most)  # an answer has 13
+    events = rows(EVENT, (1, "EUR", None, None), (2, "XXX", None, None))
+    found = enriched(lookup(server), events)
+    assert join in found._jdf.queryExecution().executedPlan().toString()
+    fresh, missed = '{"rate":"fresh"}', '{"rate":"missed"}'
+    expect(found, rows, (1, "EUR", D("1.5"), fresh, None, None), (2, "XXX", None, missed, None, None))
 
 
 def test_known_unknown_null_and_rejected_rows(server: Server, rows: Rows) -> None:

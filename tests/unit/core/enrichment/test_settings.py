@@ -173,6 +173,12 @@ def test_a_wrong_step_is_told_what_would_be_right(tmp_path: Path, step: Any, pat
     assert "s3cret-canary" not in str(failure.value)
 
 
+def test_its_tables_are_those_that_migrate_grants(tmp_path: Path) -> None:
+    price = {**PRICE, "as_of": {**HISTORY, "delta": None, "jdbc": {"table": "prices", "key": "currency"}}}
+    made = config(tmp_path, {"customer": CUSTOMER, "rate": RATE, "price": price})
+    assert made.tables_read() == ["prices", "customers"]
+
+
 def test_steps_have_names_and_what_they_rely_on(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as failure:
         config(tmp_path, {"customer": CUSTOMER, "rate": RATE}, postgres=None, waiting=WAITING)

@@ -55,6 +55,16 @@ def test_the_difference_is_a_table_for_people(rows: Callable[..., DataFrame]) ->
     assert 'c changed name "null" null' in lines
 
 
+def test_times_are_compared_to_the_microsecond(rows: Callable[..., DataFrame]) -> None:
+    at = "'2026-01-05 10:00:00.00000"
+    here, there = (
+        rows("stream_id STRING", ("a",)).selectExpr("stream_id", f"struct(TIMESTAMP {at}{digit}Z' AS at) AS own")
+        for digit in (1, 2)
+    )
+    (found,) = difference(here, there).rows
+    assert found.columns == (("own", '{"at":"2026-01-05T10:00:00.000001Z"}', '{"at":"2026-01-05T10:00:00.000002Z"}'),)
+
+
 def test_equal_tables_are_equal_and_an_empty_one_is_like_none(rows: Callable[..., DataFrame]) -> None:
     found = difference(rows(STATE, *LIVE), rows(STATE, *reversed(LIVE)))
     assert found.is_none

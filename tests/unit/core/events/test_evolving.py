@@ -44,6 +44,16 @@ def test_a_partial_is_gone_on_from(rows: Callable[..., DataFrame]) -> None:
     assert_df_equality(found, rows(f"{PARTIAL}, {USER}", *wanted), ignore_row_order=True, ignore_nullable=True)
 
 
+def test_a_map_is_gone_on_from_as_a_dict(rows: Callable[..., DataFrame]) -> None:
+    def counted(state: Any, event: Recorded) -> Any:
+        seen = (state or {}).get("seen") or {}
+        return {"seen": {**seen, event.event_type: seen.get(event.event_type, 0) + 1}}
+
+    base = rows(f"{PARTIAL}, seen MAP<STRING, INT>", ("u1", 1, True, {"user_created": 1}))
+    (found,) = partials(rows(EVENT, LOG[0]), PythonFold("seen MAP<STRING, INT>", counted, lambda: None), base).collect()
+    assert (found.stream_version, found.seen) == (2, {"user_created": 1, "user_updated": 1})
+
+
 def test_a_dataclass_is_a_state_and_is_restored(rows: Callable[..., DataFrame]) -> None:
     state = "order_id STRING, status STRING, total_minor BIGINT, paid_minor BIGINT, refunded_minor BIGINT"
     fold = PythonFold(state, orders.evolve, orders.initial_state, lambda columns: orders.Order(**columns))

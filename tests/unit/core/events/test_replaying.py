@@ -108,6 +108,12 @@ def test_an_error_that_does_not_pass_is_raised() -> None:
         run(FakeConsumer([denied]), {0: (0, 1)})
 
 
+def test_records_that_are_deleted_while_they_are_read_end_it() -> None:
+    gone = FakeMessage(-1, None, 0, KafkaError(KafkaError._AUTO_OFFSET_RESET, "offset out of range"))
+    with pytest.raises(DependencyMissing, match="they were deleted while they were read .*offset out of range"):
+        run(FakeConsumer([created(0, "u1")], [gone]), {0: (0, 9)})
+
+
 def test_spans_are_those_whose_transactions_are_over() -> None:
     admin = FakeAdmin("events", {0: (2, 9), 1: (0, 0)})
     assert spans(admin, "events", 1) == {0: (2, 9), 1: (0, 0)}

@@ -62,6 +62,8 @@ def test_entries_that_fit_no_event_are_found(rows: Callable[..., DataFrame]) -> 
     events = rows(PLACES, ("a", "s", 1), ("b", "s", 2))
     fits = [Skip(event_id="a", reason="r"), Skip(stream_id="s", stream_version=2, reason="r")]
     fits_not = [Skip(event_id="c", reason="r"), Skip(stream_id="s", stream_version=3, reason="r")]
-    assert skips.missing(events, [*fits, *fits_not]) == fits_not
+    assert skips.unfit(events, [*fits, *fits_not]) == (fits_not, [])
+    again = rows(PLACES, ("a", "t", 1), ("a", "s", 1), ("b", "s", 2))
+    assert skips.unfit(again, fits) == ([], fits[:1]), "an id is one within its stream alone"
     assert skips.named(fits_not) == "c; stream s, version 3"
     assert skips.named(fits * 4).endswith("; and 3 more")
