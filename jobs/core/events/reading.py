@@ -101,6 +101,15 @@ def read(values: Sequence[bytes | None], decoder: EventDecoder) -> list[Envelope
     return [Rejection(Reason.TOMBSTONE, "null value") if value is None else next(outcomes) for value in values]
 
 
+def unfit(value: bytes, decoder: EventDecoder) -> str | None:
+    """Why no reader takes a record that is about to be written, if so; for one at a time."""
+    row = decoder.wire.examine(value)
+    if isinstance(row, Rejection):
+        return f"{row.reason.value}: {row.detail}"
+    low = [name for name, least in LOWEST.items() if (row.get(name) or least) < least]  # type: ignore[operator]
+    return f"{low[0]}: at least {LOWEST[low[0]]}" if low else None if row["event_type"] else "event_type: empty"
+
+
 class EventDecoder(NamedTuple):
     """The decoder of a job (`core.decode_rows.Decoder`)."""
 

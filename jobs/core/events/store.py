@@ -28,7 +28,7 @@ from confluent_kafka.admin import AdminClient
 
 from jobs.core.clock import Clock, utc_now
 from jobs.core.errors import DependencyMissing
-from jobs.core.events import rendering, replaying
+from jobs.core.events import reading, rendering, replaying
 from jobs.core.events.appending import DECIDED, Appender, EventsFailed
 from jobs.core.events.envelope import STREAM_FIELD, Envelope
 from jobs.core.events.replaying import Evolve, Replay, created_or_updated
@@ -85,6 +85,7 @@ class EventStore:
         self.topic, self.shape, self.stream_field, self.evolve = topic, shape, stream_field, evolve
         self._options = {**(options or {}), "bootstrap.servers": bootstrap_servers}
         self._timeout_s, self._clock, self._clients = timeout_s, clock, clients
+        self._decoder = reading.decoder(reading.settings(stream_field))
         self._appender = Appender(topic, self._options, timeout_s, clients.producer)
 
     def append_event(
@@ -174,6 +175,9 @@ class EventStore:
     def _append(self, events: list[Envelope]) -> list[Envelope]:
         made = [self._named(event) for event in events]
         values = [RENDER[self.shape](event) for event in made]
+        for event, value in zip(made, values):
+            if why := reading.unfit(value, self._decoder):
+                raise ValueError(f"{event.event_type}: no reader takes it: {why}")
         for event, value in zip(made, values):
             self._appender.send(event, value)
         return made

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import reduce
 from typing import Any
 from uuid import UUID
 
@@ -64,6 +65,33 @@ def test_an_envelope_has_what_is_known_and_an_id() -> None:
     assert kafka.values[0] == {"stream_id": "s1", "event_type": "noted", **shared, **given}
     assert kafka.values[1]["event_id"] == few.event_id == str(UUID(str(few.event_id)))
     assert (whole.event_id, few.stream_id, kafka.producer.sent[1]["key"]) == ("e1", "7", b"7")
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "more", "why"),
+    [
+        ("", {}, {}, "event_type: empty"),
+        ("noted", {}, {"metadata": {"n": 7}}, "WRONG_TYPE"),
+        ("noted", {}, {"expected_version": -1}, "expected_version: at least 0"),
+        ("noted", {1: "a", "1": "b"}, {}, "DUPLICATE_KEY"),
+        ("noted", {"a": reduce(lambda inner, _: [inner], range(70), 0)}, {}, "TOO_DEEP"),
+        ("noted", {"a": "\x00"}, {}, "U\\+0000"),
+    ],
+)
+def test_what_no_reader_takes_is_not_sent(kind: str, data: Any, more: Any, why: str) -> None:
+    kafka = Kafka()
+    with pytest.raises(ValueError, match=why):
+        store(kafka, shape="envelope").append_event(kind, data, stream_id="s1", **more)
+    assert kafka.producer.sent == []
+
+
+@pytest.mark.parametrize("year", [1960, 2300])
+def test_of_several_all_are_sent_or_none(year: int) -> None:
+    kafka, times = Kafka(), iter([AT, AT.replace(year=year)])
+    one = EventStore("b:1", shape="envelope", clock=lambda: next(times), clients=kafka.clients)
+    with pytest.raises(ValueError, match="OUT_OF_RANGE"):
+        one.append_events([Event("noted", {"user_id": "u1"}), Event("noted", {"user_id": "u1"})])
+    assert kafka.producer.sent == []
 
 
 def test_what_a_decider_decides_is_appended_in_order() -> None:
@@ -163,6 +191,7 @@ def test_a_replay_gives_the_states_and_commits_nothing(caplog: pytest.LogCapture
             "enable.auto.commit": "false",
             "enable.partition.eof": "true",
             "isolation.level": "read_committed",
+            "auto.offset.reset": "error",
         }
     ]
     assert (kafka.consumer.closed, caplog.records) == (1, [])
