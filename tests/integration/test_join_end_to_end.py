@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from _orders import bad_records
 from chispa import assert_df_equality
+from confluent_kafka import Producer
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.core.audit import audit
@@ -85,6 +86,23 @@ def test_orders_are_joined_and_counted(spark: SparkSession, case: Case, job: Any
     expect(spark, case, ("o1", "c1", "gold", 0), ("o2", "c9", None, 1))
     assert report.holds, report.checks
     assert (report.counts.read, report.counts.written, report.lag) == (2, 2, 0)
+
+
+def test_an_audit_holds_where_transactions_take_offsets(spark: SparkSession, case: Case, job: Any, stack: Any) -> None:
+    producer = Producer({"bootstrap.servers": case.broker.servers, "transactional.id": case.orders})
+    producer.init_transactions()
+    for number, ends in enumerate(
+        (producer.commit_transaction, producer.abort_transaction, producer.commit_transaction)
+    ):
+        producer.begin_transaction()
+        producer.produce(case.orders, json.dumps({"order_id": f"o{number}", "customer_id": "c1"}))
+        producer.flush()
+        ends()
+    broker_of = {"bootstrap_servers": stack.bootstrap_servers, "options": {"isolation.level": "read_committed"}}
+    made = job({**case.settings(), "kafka": broker_of})
+    report = made.run()
+    assert report.holds and report.counts == Counts(2, 2), report
+    expect(spark, case, ("o0", "c1", "gold", 0), ("o2", "c1", "gold", 4))
 
 
 def test_every_bad_record_is_a_dead_letter_byte_for_byte(spark: SparkSession, case: Case, job: Any) -> None:
