@@ -10,7 +10,8 @@ from pyspark.sql import SparkSession
 from jobs.core import preflight
 from jobs.core.checkpoint import Checkpoint, Offsets
 from jobs.core.config import JobConfig
-from jobs.core.errors import CheckpointDamaged
+from jobs.core.continuity import Source
+from jobs.core.errors import CheckpointDamaged, DependencyMissing, SourceLost
 from jobs.core.ledger import Entry
 from jobs.core.sinks.places import place
 
@@ -49,18 +50,22 @@ class Inspection:
     defects: list[Defect]
     ledger: Recorded | None
     mismatch: str | None
+    lost: str | None  # of what the source had still to give
+    source: str  # as a sentence
 
     @property
     def accepted(self) -> bool:
         """Whether a start would take it."""
-        return not self.defects and self.mismatch is None
+        return not self.defects and self.mismatch is None and self.lost is None
 
 
 def inspect(spark: SparkSession, config: JobConfig, checkpoint: Checkpoint) -> Inspection:
-    """Reads every file of the checkpoint, and the ledger's last record."""
+    """Reads every file of the checkpoint, and the ledger's last record, and asks the broker if it is there."""
     planned, defects = checkpoint.planned(), preflight.defects(checkpoint)
-    last = place(spark, config)[1].last_batch
+    ledger = place(spark, config)[1]
+    last = ledger.last_batch
     mismatch = NOT_COMPARED if defects else preflight.mismatch(last, checkpoint)
+    lost, source = (None, NOT_COMPARED) if defects else _source(config, Source(spark, config, checkpoint, ledger))
     return Inspection(
         config.job,
         checkpoint.path,
@@ -71,6 +76,8 @@ def inspect(spark: SparkSession, config: JobConfig, checkpoint: Checkpoint) -> I
         [Defect(defect.file, defect.cause, defect.remedy) for defect in defects],
         _recorded(last),
         mismatch,
+        lost,
+        source,
     )
 
 
@@ -89,8 +96,22 @@ def as_text(found: Inspection) -> str:
         "ledger": f"{last.kind} {last.batch_id} of query {last.query_id}, up to {last.end}" if last else "empty",
         **{f"defect {at}": f"{it.file} {it.cause}. {it.remedy}" for at, it in enumerate(found.defects, 1)},
         "comparison": found.mismatch or "the checkpoint continues the ledger",
+        "source": found.source,
     }
     return "\n".join(f"{name:<11} {text}" for name, text in lines.items())
+
+
+def _source(config: JobConfig, source: Source) -> tuple[str | None, str]:
+    """What is lost, if anything, and the same as a sentence."""
+    if not config.source.kafka:
+        return None, "not asked, as it is not Kafka"
+    try:
+        source.check()
+    except SourceLost as lost:
+        return str(lost), str(lost)
+    except DependencyMissing as away:
+        return None, f"not asked: {away}"
+    return None, "it has what is still to be read"
 
 
 def _query_id(checkpoint: Checkpoint) -> str | None:

@@ -8,15 +8,17 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.commands import checkpoint as commands
 from jobs.commands import inspection, offsets
+from jobs.core import kafka
 from jobs.core.audit import Report
 from jobs.core.checkpoint import Checkpoint
-from jobs.core.errors import CheckpointDamaged, LedgerMismatch
+from jobs.core.errors import CheckpointDamaged, DependencyMissing, LedgerMismatch
 
 ORDERS = 10
 
@@ -217,11 +219,20 @@ def test_a_time_is_found_as_offsets(spark: SparkSession, case: Case) -> None:
     assert found == [{case.topic: {"0": 10}}, {case.topic: {"0": 10}}, {case.topic: {"0": 12}}]
 
 
-def test_an_inspection_tells_of_both_sides(spark: SparkSession, case: Case) -> None:
+def test_an_inspection_tells_of_both_sides(spark: SparkSession, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     config = case.made().config
     found = inspection.inspect(spark, config, Checkpoint(spark, config.checkpoint))
     assert found.accepted and found.ledger and found.ledger.batch_id == 1
     assert (found.planned, found.committed, found.offsets) == ([0, 1], [0, 1], [{case.topic: {"0": 10}}])
+    assert found.source == "it has what is still to be read"
+    with monkeypatch.context() as within:
+        within.setattr(kafka, "standing", Mock(side_effect=DependencyMissing("Kafka", "nowhere", "refused")))
+        away = inspection.inspect(spark, config, Checkpoint(spark, config.checkpoint))
+        assert away.accepted and away.source == "not asked: Kafka nowhere unreachable: refused"
+        within.setattr(kafka, "standing", lambda *_: kafka.Standing({case.topic: {0: (11, 12)}}, {}))
+        lost = inspection.inspect(spark, config, Checkpoint(spark, config.checkpoint))
+        assert not lost.accepted and "1 records are gone" in str(lost.lost)
+        assert inspection.as_text(lost).splitlines()[-1].startswith("source ")
     truncate(case.checkpoint / "offsets/1")
     broken = inspection.inspect(spark, config, Checkpoint(spark, config.checkpoint))
     assert [defect.file for defect in broken.defects] == ["offsets/1"] and not broken.accepted
