@@ -25,6 +25,7 @@ from jobs.core.checkpoint import Checkpoint
 from jobs.core.classify import Transform
 from jobs.core.clock import Clock, utc_now
 from jobs.core.dead_letters import ATTEMPT
+from jobs.core.failures import BeginAnew
 from jobs.core.judged import Judged
 from jobs.core.ledger import Books, Counts, Entry
 from jobs.core.order import KeyOrder
@@ -233,8 +234,15 @@ class MicroBatch:
             redriven=again.already + after["redriven"],
             beside=before.get("beside", 0),
         )
+        self._plausible(counts, one.mark)
         left_out = {self.dropped: getattr(counts, self.dropped) + good - already - after["total"]}
         return replace(counts, **left_out)
+
+    def _plausible(self, counts: Counts, mark: Mark) -> None:
+        """Where a machine is lost, Spark makes a part of a batch anew, and counts it again. Raises BeginAnew."""
+        most = None if self.planned else mark.records()
+        if most is not None and counts.read > most:
+            raise BeginAnew(f"{counts.read} records were counted, where there are {most}")
 
     def _held(self, mark: Mark) -> DataFrame | None:
         """Coordinates of what the sink already holds of a batch in doubt; a plan's state may bring records of earlier ones."""

@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from jobs.core.batch import MicroBatch
 from jobs.core.dead_letters import DeltaDeadLetters
 from jobs.core.doubt import FOR_GOOD, UNTIL
+from jobs.core.failures import BeginAnew
 from jobs.core.files import Folder
 from jobs.core.lateness import Lateness
 from jobs.core.ledger import Counts, Entry
@@ -182,6 +183,17 @@ def test_a_batch_in_doubt_writes_only_what_is_not_there(batch: Any, rows: Rows, 
     assert counts(again) == [Counts(read=3 + bad, written=3, dead_letters=bad)]
     assert sorted(row.id for row in written(again).collect()) == [0, 2, 8]
     assert again.in_doubt is False
+
+
+def test_records_that_are_counted_twice_are_not_recorded(batch: Any, rows: Rows) -> None:
+    """The batch has nine; what was written is found when it begins anew."""
+    one, records = batch(even_ones), [record(offset) for offset in range(9)]
+    with pytest.raises(BeginAnew, match="10 records were counted, where there are 9"):
+        one.run(rows(DECODED, *records, record(1)), 3)
+    assert counts(one) == []
+    one.run(rows(DECODED, *records), 3)
+    assert counts(one) == [Counts(read=9, written=5, filtered=4)]
+    assert written(one).count() == 5
 
 
 def test_with_an_atomic_ledger_a_sink_is_only_asked_after_a_recovery(batch: Any, rows: Rows) -> None:
