@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -136,7 +136,7 @@ class Rebuild:
     def pin(self) -> Pinned:
         """The unfinished replay of the same request, or a new one. Raises DependencyMissing, ConfigError."""
         found, log_id = self._records.pinned(), delta_log.table_id(self._spark, self.request.log)
-        if found is None or found.log_id != log_id or not self._log(found).is_there():
+        if found is None or found.log_id != log_id or self._is_overtaken(found) or not self._log(found).is_there():
             self.drop()
             version = pinned_log.newest(self._spark, self.request.log)
             live = delta_log.version(self._spark, self.request.into)
@@ -148,7 +148,7 @@ class Rebuild:
 
     def recognise(self, pin: Pinned) -> None:
         """The log has not lost what the live table was made of. Raises ReplayRefused."""
-        last = next((said for _, said in swapping.said(self._spark, self.request.into) if said), {})
+        last = self._said()
         if last.get("log") != self.request.log:  # nothing is known of it, or it moves to another log
             return
         if last.get("log_id") != pin.log_id:
@@ -237,6 +237,16 @@ class Rebuild:
             return None
         bounds = Bounds(streams=self.request.bounds.streams)
         return selected(self._spark.read.format("delta").load(self.request.into), bounds)
+
+    def _said(self) -> Mapping[str, Any]:
+        """What the live table was last made of, as far as a replay or follower has said so."""
+        return next((said for _, said in swapping.said(self._spark, self.request.into) if said), {})
+
+    def _is_overtaken(self, pin: Pinned) -> bool:
+        """Whether somebody else has brought the live table further since, as a follower does."""
+        last = self._said()
+        is_later = last.get("log_id") == pin.log_id and last["log_version"] > pin.log_version
+        return is_later and not self._is_swapped(pin)
 
     def _is_swapped(self, pin: Pinned) -> bool:
         return swapping.is_swapped(self._spark, self.request.into, pin.live_version, pin.run)

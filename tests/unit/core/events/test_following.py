@@ -171,6 +171,17 @@ def test_rows_taken_out_of_a_log_are_told_of(place: Place, caplog: pytest.LogCap
     ]
 
 
+def test_a_replay_that_was_cut_short_and_overtaken_begins_anew(place: Place) -> None:
+    place.log(*LOG[:2])
+    Rebuild(place.spark, place.request).run()
+    place.log(*LOG[2:4])
+    assert Rebuild(place.spark, place.request).pin().log_version == 1
+    place.log(LOG[4])
+    assert steps(place) == [("MERGE", 2)]
+    Rebuild(place.spark, place.request).run()
+    assert_df_equality(place.live(), place.spark.createDataFrame(USERS_NOW, OUT), ignore_row_order=True)
+
+
 def test_asked_to_stop_it_ends_between_steps(place: Place) -> None:
     place.log(*LOG)
     follower = Follower(place.spark, place.request)
