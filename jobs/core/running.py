@@ -21,7 +21,7 @@ from jobs.core import logs
 from jobs.core.batch import MicroBatch
 from jobs.core.causes import Namer
 from jobs.core.errors import LeaseLost, StoppedWaiting
-from jobs.core.guard import Guard
+from jobs.core.guard import SOURCE, Guard
 from jobs.core.lease import Lease
 from jobs.core.retry import is_transient
 from jobs.core.watch import Watch
@@ -61,6 +61,7 @@ class Running:
         self.query: StreamingQuery
         self._lock = threading.Lock()
         self._guard, self._stopping = guard, guard.stopping
+        self._was_away = False  # the source, and no call has said since that it is back
         self._failure: BaseException | None = None
         self._ticker = threading.Thread(target=self._tick_until_stopped, name="ticker", daemon=True)
 
@@ -127,7 +128,7 @@ class Running:
         with suppress(StoppedWaiting):
             self._guard.give_up(failure)
             self.batch.look_again()
-            self.query = self._again()
+            self.query, self._was_away = self._again(), True
         return True
 
     def _lost(self) -> LeaseLost | None:
@@ -178,7 +179,13 @@ class Running:
         while not self._stopping.wait(TICK_S):
             with self._lock:
                 if not self._stopping.is_set():
-                    self._tick(self._ticks)
+                    self._tick([*self._ticks, self.hear_of_source])
+
+    def hear_of_source(self) -> None:
+        """A query that waits has asked its source, which makes no batch that would close the breaker if it has nothing new."""
+        if self._was_away and _waits(self.query):
+            self._guard(lambda: None)
+            self._was_away = self._guard.state(SOURCE) != "closed"
 
     def _tick(self, ticks: Sequence[Tick]) -> None:
         try:
@@ -189,6 +196,12 @@ class Running:
         except Exception as failure:  # whatever it is, it has to end the job, not the ticker alone
             self._failure = failure
             self._stopping.set()
+
+
+def _waits(query: StreamingQuery) -> bool:
+    """Whether its last trigger is over, and it did not fail."""
+    status = query.status
+    return not status["isTriggerActive"] and str(status["message"]).startswith("Waiting")
 
 
 def _query_id(records: DataFrame) -> str:

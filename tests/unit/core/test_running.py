@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from threading import Event, Lock
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ class Query:
         self._cause, self._before = cause, before
         self.commits = 0  # looks at it until it has written its own record
         self.stopped_at: int | None = None
+        self.message = "Initializing sources"
 
     def awaitTermination(self, timeout: float) -> bool:
         self._before()
@@ -28,12 +30,28 @@ class Query:
         return True
 
     @property
-    def status(self) -> dict[str, bool]:
+    def status(self) -> dict[str, Any]:
         self.commits -= 1
-        return {"isTriggerActive": self.commits >= 0}
+        return {"isTriggerActive": self.commits >= 0, "message": self.message}
 
     def stop(self) -> None:
         self.stopped_at = self.commits
+
+
+@dataclass
+class FakeGuard:
+    """Closes the source's breaker with its second call."""
+
+    give_up: Callable[[Exception], None]
+    stopping: Event = field(default_factory=Event)
+    calls: int = 0
+
+    def __call__(self, step: Callable[[], object]) -> None:
+        step()
+        self.calls += 1
+
+    def state(self, dependency: str) -> str:
+        return "closed" if self.calls > 1 else "half_open"
 
 
 def started(
@@ -57,7 +75,7 @@ def started(
     queries = iter([Query(cause, lambda: asked and running.request_stop()) for cause in causes])
     parts: Any = SimpleNamespace(
         batch=SimpleNamespace(looked=0),
-        guard=SimpleNamespace(give_up=give_up, stopping=Event()),
+        guard=FakeGuard(give_up),
         watch=SimpleNamespace(),
     )
     parts.batch.look_again = lambda: setattr(parts.batch, "looked", parts.batch.looked + 1)
@@ -67,13 +85,24 @@ def started(
     running._lock = lock or running._lock
     writer = SimpleNamespace(start=lambda: next(queries))
     running.begin(SimpleNamespace(foreachBatch=lambda run: writer))
-    return SimpleNamespace(running=running, waited=waited, batch=parts.batch)
+    return SimpleNamespace(running=running, waited=waited, batch=parts.batch, guard=parts.guard)
 
 
 def test_a_query_whose_source_was_away_is_started_again() -> None:
     job = started([TimeoutError("away"), TimeoutError("away"), None])
     assert job.running.wait(10)
     assert (len(job.waited), job.batch.looked) == (2, 2), "each time, whether a batch is in doubt"
+
+
+@pytest.mark.parametrize(("causes", "calls"), [([TimeoutError("away"), None], [0, 1, 2, 2]), ([None], [0, 0, 0, 0])])
+def test_a_source_that_is_back_is_heard_of_without_a_batch(causes: list[Exception | None], calls: list[int]) -> None:
+    job, found = started(causes), list[int]()
+    assert job.running.wait(10)
+    for message in ("Initializing sources", "Waiting for data to arrive", *["Waiting for next trigger"] * 2):
+        job.running.query.message = message
+        job.running.hear_of_source()
+        found.append(job.guard.calls)
+    assert found == calls
 
 
 def test_a_job_that_is_asked_to_end_meanwhile_ends() -> None:
