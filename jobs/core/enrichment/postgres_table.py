@@ -105,16 +105,13 @@ def postgres_table(
             cursor.execute(COLUMNS, (quoted(table),))
             types: dict[str, str] = dict(cursor.fetchall())
             missing = [name for name in (*key, *columns) if name not in types]
-            odd = [
+            whys = [] if types else ["the database has no such table"]
+            whys += [f"it has no column {name}" for name in missing]
+            whys += [
                 f"{name} is {types[name]}, which is not looked up" for name in columns if types.get(name) in NOT_SHOWN
             ]
-            if not types or missing or odd:
-                why = (
-                    [*(f"it has no column {name}" for name in missing), *odd]
-                    if types
-                    else ["the database has no such table"]
-                )
-                raise DependencyMissing(f"table {table} at", database.address, why[0])
+            if whys:
+                raise DependencyMissing(f"table {table} at", database.address, whys[0])
             statement = _statement(table, key, columns, types).as_string(cursor)
             return PostgresTable(table, database.arguments, statement, timeout_s)
     except psycopg2.Error as failure:

@@ -40,13 +40,11 @@ def _text(column: str, kind: DataType, zone: str) -> tuple[str, str, str]:
     if isinstance(kind, BinaryType):
         return "concat(char(92), 'x')", f"hex({column})", ""
     if isinstance(kind, TimestampType):
-        return (
-            ("", f"CAST({column} AS STRING)", "'+00'") if zone in UTC else ("", f"date_format({column}, '{ZONED}')", "")
-        )
+        in_utc = "", f"CAST({column} AS STRING)", "'+00'"
+        return in_utc if zone in UTC else ("", f"date_format({column}, '{ZONED}')", "")
     text = f"to_json({column})" if isinstance(kind, NESTED) else f"CAST({column} AS STRING)"
-    return (
-        ("", text, "") if isinstance(kind, NumericType) else ("""'"'""", f"""replace({text}, '"', '""')""", """'"'""")
-    )
+    quote = """'"'"""
+    return ("", text, "") if isinstance(kind, NumericType) else (quote, f"""replace({text}, '"', '""')""", quote)
 
 
 def _named(column: str) -> str:

@@ -38,9 +38,9 @@ class DeltaTableSink:
         if not self.exists():
             return None
         rows = self.rows()
-        return (rows.filter(F.coalesce(REVISION, F.lit(0)) == 0) if REVISION in rows.columns else rows).select(
-            *COORDINATES
-        )
+        if REVISION in rows.columns:
+            rows = rows.filter(F.coalesce(REVISION, F.lit(0)) == 0)
+        return rows.select(*COORDINATES)
 
     def refused(self, rows: DataFrame, mark: Mark, most: int) -> list[Refusal]:
         """By the constraints that the table has, in one pass."""

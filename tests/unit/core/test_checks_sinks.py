@@ -34,7 +34,9 @@ def test_what_a_sink_in_kafka_refuses(tmp_path: Path, kafka: str, path: str, val
     assert hint in found[2]
 
 
-@pytest.mark.parametrize(("given", "is_right"), [("1KiB", False), ("64KiB", True), ("2047GiB", True), ("2TiB", False)])
+@pytest.mark.parametrize(
+    ("given", "is_right"), [("1KiB", False), ("64KiB", True), ("2047GiB", True), ("2048GiB", False)]
+)
 def test_memory_is_what_postgresql_takes(tmp_path: Path, given: str, is_right: bool) -> None:
     to_postgres = [
         "sink.delta=null",
