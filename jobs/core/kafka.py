@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
@@ -15,6 +16,7 @@ from jobs.core.errors import DependencyMissing
 from jobs.core.jvm import java_class
 
 TOPIC = "Kafka topic"
+CLOCKS = timedelta(minutes=10)  # how far those of driver, executors and broker may be apart
 KAFKA = "org.apache.kafka"
 Spans = dict[str, dict[int, tuple[int, int]]]  # topic: partition: (first offset, offset after the last)
 NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"  # of brokers older than 2.8, and some that only speak like one
@@ -25,6 +27,12 @@ Positions = dict[str, dict[str, int]]  # topic: partition: offset, as Spark writ
 def properties(kafka: Kafka) -> dict[str, str]:
     """Client properties, as Kafka names them."""
     return {"bootstrap.servers": kafka.bootstrap_servers, **_security(kafka.security), **kafka.options}
+
+
+def since(moment: datetime) -> dict[str, str]:
+    """Spark's options for what came into a topic since then, and no less, however far clocks are apart."""
+    at_ms = str(int((moment - CLOCKS).timestamp() * 1_000))
+    return {"startingTimestamp": at_ms, "startingOffsetsByTimestampStrategy": "latest"}
 
 
 def spark_options(kafka: Kafka) -> dict[str, str]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -119,13 +120,16 @@ def by_attempt(rows: DataFrame, given: Redrive) -> tuple[DataFrame, DataFrame]:
     return rows.filter(is_left), rows.filter(~is_left)
 
 
-def sent(spark: SparkSession, config: JobConfig, given: Redrive) -> DataFrame:
-    """Coordinates and attempt of each dead letter that was redriven or parked; retention may have forgotten some."""
-    again = _known(spark, config, given.topic).withColumn("attempt", F.col("attempt") - 1)
-    return again.unionByName(_known(spark, config, given.parking_topic))
+def sent(spark: SparkSession, config: JobConfig, given: Redrive, since: datetime | None = None) -> DataFrame:
+    """Coordinates and attempt of each dead letter that was redriven or parked, since a time if one is given; retention may
+    have forgotten some.
+    """
+    options = {} if since is None else kafka.since(since)
+    again = _known(spark, config, given.topic, **options).withColumn("attempt", F.col("attempt") - 1)
+    return again.unionByName(_known(spark, config, given.parking_topic, **options))
 
 
-def _known(spark: SparkSession, config: JobConfig, topic: str) -> DataFrame:
-    ours = letters.topic_records(spark, config, topic).select(letters.added("headers").alias("ours"))
+def _known(spark: SparkSession, config: JobConfig, topic: str, **options: str) -> DataFrame:
+    ours = letters.topic_records(spark, config, topic, **options).select(letters.added("headers").alias("ours"))
     own = ours.filter(letters.text("ours", "patterns-job") == config.job)
     return own.select(*letters.origin("ours"), letters.attempt("ours").alias("attempt")).select(*IDENTITY)

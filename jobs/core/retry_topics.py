@@ -123,7 +123,11 @@ class DueLetters:
         """Without what was sent already: by somebody else before it was due, or by a run that was cut short."""
         assert self._config.kafka
         given, found = redrives.settings(self._config), letters.retried_between(self._spark, self._config, start, end)
-        found = found.join(redrives.sent(self._spark, self._config, given), IDENTITY, "left_anti")
+        (first,) = found.agg(F.min("rejected_at")).first() or (None,)
+        if first is None:
+            return
+        sent = redrives.sent(self._spark, self._config, given, first)  # none was before it was a letter
+        found = found.join(sent, IDENTITY, "left_anti")
         redrives.send(found, redriven_headers(), self._config.kafka, given.topic)
         log.info("dead letters that were due are redriven: %s up to %s", json.dumps(start), json.dumps(end))
 

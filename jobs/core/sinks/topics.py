@@ -7,7 +7,7 @@ half-way, can be there twice, under the same `event_id`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
@@ -30,7 +30,6 @@ SAFE = {  # what the promise rests on
     "kafka.max.request.size": str(64 << 20),  # the broker's limit decides what is too large, not this client's
 }
 V1_SOURCES = "spark.sql.sources.useV1SourceList"
-CLOCKS = timedelta(minutes=10)  # how far clocks of driver, executors and broker may be apart
 
 
 class KafkaSink:
@@ -52,7 +51,7 @@ class KafkaSink:
     def held(self) -> DataFrame | None:
         """What came in since the ledger's last record; all of it where that is not enough."""
         since = self._since()
-        return self._coordinates({} if since is None else _from(since - CLOCKS))
+        return self._coordinates({} if since is None else kafka.since(since))
 
     def records(self) -> DataFrame | None:
         return self._coordinates({})
@@ -89,8 +88,3 @@ def _without_kafka(spark: SparkSession) -> str:
     """Spark's first way to write to Kafka, which it still prefers, never reports what was observed on the way."""
     named = str(spark.conf.get(V1_SOURCES)).split(",")
     return ",".join(name for name in named if name != "kafka")
-
-
-def _from(moment: datetime) -> dict[str, str]:
-    at_ms = str(int(moment.timestamp() * 1_000))
-    return {"startingTimestamp": at_ms, "startingOffsetsByTimestampStrategy": "latest"}
